@@ -1,0 +1,1 @@
+"""Values and rules: immutable, free of I/O, and the same whatever Nexus runs on."""

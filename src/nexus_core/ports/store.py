@@ -1,0 +1,74 @@
+"""Where everything Nexus must remember is kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from nexus_core.ports.records import (
+    Events,
+    IdempotencyKeys,
+    Leases,
+    Operations,
+    Tokens,
+    Users,
+    Workspaces,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Every collection, seen through one transaction."""
+
+    users: Users
+    workspaces: Workspaces
+    leases: Leases
+    operations: Operations
+    tokens: Tokens
+    events: Events
+    idempotency_keys: IdempotencyKeys
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """How the store fares, for /status."""
+
+    schema_version: int
+    size_bytes: int
+
+
+class Store(ABC):
+    """Keeps records, all or nothing.
+
+    Both contexts are synchronous and must not be held across an ``await``. Errors of the database
+    are raised as `DatabaseBusy` (locked, full, read-only: may pass) or `StoreFailed`.
+    """
+
+    @property
+    @abstractmethod
+    def server_id(self) -> str:
+        """This server's mark: made with the store and never changed."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Records]:
+        """Read and write; on leaving, all of it is durable, or after an exception none of it happened.
+
+        Not reentrant. What was written before a normal exit survives a crash and a power loss.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Records]:
+        """Read only, from one consistent moment; may be used from any thread."""
+
+    @abstractmethod
+    def status(self) -> StoreStatus:
+        """Figures for people."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Return if a write would succeed now; raises as `transaction` would."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file; idempotent."""
