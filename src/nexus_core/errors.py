@@ -16,7 +16,7 @@ of this tree an error hangs on; nothing else about an error depends on who is li
     │   ├── UserAlreadyRegistered  SshKeyInUse  WorkspaceAlreadyExists  IdempotencyConflict
     │   └── InvalidStatusTransition  WorkspaceRunning  WorkspaceAlreadyStopped
     ├── Unavailable             try again later
-    │   └── HostPortsExhausted  ProviderUnavailable  DatabaseBusy  ShuttingDown
+    │   └── HostPortsExhausted  ProviderUnavailable  DatabaseBusy
     └── Failed                  something beneath us did not do its part
         ├── ProviderFailed  InstanceMissing  ImageUnavailable
         ├── SshNotReady  HostKeyMismatch  HostPortTaken  PublishFailed
@@ -238,13 +238,6 @@ class DatabaseBusy(Unavailable):
     code = "database_busy"
     remedy = "Try again; if it stays, see whether another program holds the database or the disk is full."
     retry_after = 2
-
-
-class ShuttingDown(Unavailable):
-    """The server is stopping and leaves this work to its next start."""
-
-    code = "shutting_down"
-    remedy = "Try again when the server is back; work that was accepted goes on then."
 
 
 class Failed(NexusError):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from nexus_core.errors import InvalidRequest
 
-_UNITS = {
-    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
-    **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)},
+_UNITS: dict[str, int] = {
+    **{f"{prefix}iB": int(1024**power) for power, prefix in enumerate("KMGT", start=1)},
+    **{f"{prefix}B": int(1000**power) for power, prefix in enumerate("KMGT", start=1)},
 }
-SIZE = r"[1-9][0-9]{0,11}(?:[KMGT]iB|[KMGT]B)"
-_SIZE = re.compile(SIZE)
+SIZE = r"[1-9][0-9]{0,11}[KMGT]i?B"
+_SIZE = re.compile(r"(?P<number>[1-9][0-9]{0,11})(?P<unit>[KMGT]i?B)")
 MIB = 1024**2
 
 MAX_CPU = 512
@@ -23,15 +23,14 @@ MAX_SIZE = 1024 * _UNITS["TiB"]
 
 def size_in_bytes(text: str, *, field: str = "$") -> int:
     """The number of bytes that ``4GiB`` or ``500MB`` stands for, else `InvalidRequest` naming ``field``."""
-    if not _SIZE.fullmatch(text):
+    match = _SIZE.fullmatch(text)
+    if match is None:
         raise InvalidRequest(
             f"{text[:40]!r} is not a size",
             fix="Write a whole number and a unit: KiB, MiB, GiB, TiB, KB, MB, GB or TB.",
             details={field: "not a size such as 4GiB"},
         )
-    digits = re.match(r"\d+", text)
-    assert digits is not None  # _SIZE begins with digits
-    return int(digits.group()) * _UNITS[text[digits.end() :]]
+    return int(match["number"]) * _UNITS[str(match["unit"])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,166 @@
+"""The store: one SQLite file, or one database in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from nexus_core.errors import DatabaseBusy, StoreFailed
+from nexus_core.ports.store import Records, Store, StoreStatus
+from nexus_sqlite import connections, migrations
+from nexus_sqlite.errors import SQLITE_EXCEPTIONS, translate, translated
+from nexus_sqlite.readers import PooledReaders, Reader, Readers, WriterAsReader
+from nexus_sqlite.records import records_over
+
+PATIENCE: Final = 2.0
+"""Seconds to wait for another process or thread that writes. The event loop waits with us, so it is short."""
+
+_SERVER_ID: Final = "SELECT id FROM server"
+_BEAT: Final = "UPDATE server SET heartbeat = heartbeat + 1"
+_SIZE_IN_MEMORY: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+
+
+class SqliteStore(Store):
+    """Keeps everything in one SQLite database.
+
+    Opened with `open` or `in_memory`. Transactions of several threads wait for each other; snapshots
+    of a file wait for nobody. A thread is inside at most one transaction or snapshot: beginning
+    another raises `RuntimeError`, since it would not see the first one's writes or moment.
+    """
+
+    def __init__(self, writer: sqlite3.Connection, path: Path | None, patience: float) -> None:
+        """Take over a connection to an up-to-date database; use `open` or `in_memory` instead."""
+        self._writer = Reader(writer, records_over(writer))
+        self._path = path
+        self._patience = patience
+        self._writing = threading.Lock()
+        self._inside: set[int] = set()
+        self._closed = False
+        self._readers: Readers
+        if path is None:
+            self._readers = WriterAsReader(self._writer)
+        else:
+            self._readers = PooledReaders(partial(connections.connect_reader, path, patience))
+        (self._server_id,) = writer.execute(_SERVER_ID).fetchone()
+
+    @classmethod
+    def open(cls, path: Path | str, *, patience: float = PATIENCE) -> SqliteStore:
+        """Open the file, made with mode 0600 if it is missing, and bring its schema up to date.
+
+        Several processes may do so at once. A file that a newer Nexus wrote (`SchemaTooNew`) or
+        that is not Nexus's (`StoreFailed`) is left as it is, byte for byte.
+        """
+        path = Path(path)
+        connections.create_private(path)
+        with translated():
+            connections.look_before_writing(path, patience)
+            writer = connections.connect_writer(path, patience)
+            try:
+                connections.use_wal(writer, patience)
+                migrations.migrate(writer)
+                return cls(writer, path, patience)
+            except BaseException:
+                writer.close()
+                raise
+
+    @classmethod
+    def in_memory(cls) -> SqliteStore:
+        """A new database that is gone with `close`; everything else is as with a file."""
+        with translated():
+            writer = connections.connect_writer(connections.MEMORY, PATIENCE)
+            migrations.migrate(writer)
+            return cls(writer, None, PATIENCE)
+
+    @property
+    def server_id(self) -> str:
+        return self._server_id
+
+    @contextmanager
+    def transaction(self) -> Iterator[Records]:
+        with self._alone(), translated():
+            connection = self._writer.connection
+            # IMMEDIATE takes the write lock before the first read: a transaction that reads first and
+            # is overtaken by another process could not be waited for, only failed.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer.records
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # SQLite may have ended it itself, on a full disk for one
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Records]:
+        with self._reading():
+            try:
+                reader = self._readers.lend()
+                try:
+                    yield reader.records
+                finally:
+                    self._readers.take_back(reader)
+            except SQLITE_EXCEPTIONS as exc:
+                if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
+                    raise RuntimeError("A snapshot cannot write: use transaction()") from exc
+                raise translate(exc) from exc
+
+    def status(self) -> StoreStatus:
+        with self._reading(), translated():
+            reader = self._readers.lend()
+            try:
+                version = migrations.schema_version(reader.connection)
+                if self._path is None:
+                    (size,) = reader.connection.execute(_SIZE_IN_MEMORY).fetchone()
+                else:
+                    size = connections.size_on_disk(self._path)
+            finally:
+                self._readers.take_back(reader)
+            return StoreStatus(schema_version=version, size_bytes=size)
+
+    def check_writable(self) -> None:
+        # A committed write: only then has the disk been asked for room and to keep it.
+        with self.transaction():
+            self._writer.connection.execute(_BEAT)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        with self._alone():
+            self._closed = True
+            self._readers.close()
+            # Last, so that it is this connection that folds the log into the file and removes it.
+            self._writer.connection.close()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """What a snapshot needs: in memory the writer's turn, else nobody's leave."""
+        return self._alone() if self._path is None else self._once()
+
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        """Refuse a thread that is inside already, and a store that is closed."""
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise RuntimeError("This thread is inside a transaction or snapshot already; they do not nest")
+        if self._closed:
+            raise StoreFailed("The database is closed", fix="Open it again.")
+        self._inside.add(thread)
+        try:
+            yield
+        finally:
+            self._inside.discard(thread)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one thread at a time have the writer."""
+        with self._once():
+            if not self._writing.acquire(timeout=self._patience):
+                raise DatabaseBusy("The database cannot be used for now", why="Another thread is writing to it.")
+            try:
+                yield
+            finally:
+                self._writing.release()

@@ -1,0 +1,172 @@
+"""What an administrator can set: defaults, then a TOML file, then ``NEXUS_…`` variables.
+
+Every setting has one name: ``ssh_ports`` in the file is ``NEXUS_SSH_PORTS`` in the environment.
+docs/reference/settings.md is written from this module.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from nexus_core.domain.host_ports import PortRange
+from nexus_core.domain.operation import DEADLINES, StepName
+from nexus_core.domain.resources import Resources
+from nexus_core.errors import Invalid, NexusError
+from nexus_core.policy import Policy
+
+PREFIX = "NEXUS_"
+ELSEWHERE = frozenset({"NEXUS_URL", "NEXUS_TOKEN", "NEXUS_CONFIG", "NEXUS_REQUIRE_LXD"})
+"""Variables of the command line, the tests and the set-up, which are no settings of the server."""
+
+
+class InvalidSettings(Invalid):
+    """A setting is unknown, of the wrong type or out of range."""
+
+    code: ClassVar[str] = "invalid_settings"
+    remedy: ClassVar[str] = "Compare with docs/reference/settings.md."
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """/var/lib/nexus for root, else the user's state directory as the XDG specification has it."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/nexus")
+    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "/")) / ".local" / "state")
+    return Path(home) / "nexus"
+
+
+def _says(text: str, **bounds: Any) -> Meta:
+    return Meta(description=text, **bounds)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every setting with its default; times are in seconds unless the name says otherwise."""
+
+    listen: Annotated[str, _says("Address and port of the HTTP API.")] = "127.0.0.1:3001"
+    state_dir: Annotated[str | None, _says("Directory of `nexus.db` and `admin-token`; unset takes the default.")] = (
+        None
+    )
+    public_host: Annotated[str, _says("Host name that people put into `ssh`.", min_length=1)] = "127.0.0.1"
+    ssh_ports: Annotated[str, _says("Range of host ports leased for SSH, one a workspace.")] = "2222-2299"
+    default_image: Annotated[str, _says("Image of a workspace that names none.", min_length=1)] = "nexus-base"
+    default_cpu: Annotated[int, _says("Cores of a workspace that names none.", ge=1)] = 2
+    default_memory: Annotated[str, _says("Memory of a workspace that names none.")] = "4GiB"
+    default_disk: Annotated[str, _says("Disk of a workspace that names none.")] = "20GiB"
+    creations_at_once: Annotated[int, _says("Creations and starts at work at once; more wait.", ge=1, le=64)] = 4
+    others_at_once: Annotated[int, _says("Stops, deletions and key rotations at work at once.", ge=1, le=64)] = 8
+    stop_grace: Annotated[float, _says("Time a container has to stop politely.", ge=0, le=600)] = 10.0
+    deadlines: Annotated[
+        dict[str, float], _says("Time a step may take, by its name; those left out keep theirs.")
+    ] = {}
+    heartbeat_interval: Annotated[float, _says("Time between two questions to LXD.", ge=1, le=3600)] = 10.0
+    reconcile_interval: Annotated[float, _says("Time between two reconciliations.", ge=1, le=3600)] = 30.0
+    orphan_grace: Annotated[float, _says("Time before a container without a workspace is removed.", ge=0)] = 60.0
+    retention_days: Annotated[float, _says("Days that deleted things and old events are kept.", ge=0)] = 30.0
+    idempotency_hours: Annotated[float, _says("Hours that an Idempotency-Key is kept.", ge=0)] = 24.0
+    lxd_endpoint: Annotated[
+        str | None, _says("LXD's socket path or https URL; unset takes the local socket.")
+    ] = None
+    lxd_client_cert: Annotated[str | None, _says("Client certificate for a remote LXD.")] = None
+    lxd_client_key: Annotated[str | None, _says("Key of that certificate.")] = None
+    lxd_server_cert: Annotated[str | None, _says("The remote LXD's own certificate.")] = None
+    lxd_project: Annotated[str, _says("LXD project that holds the containers.", min_length=1)] = "nexus"
+    lxd_bridge: Annotated[str, _says("Bridge that the containers hang on.", min_length=1)] = "nexusbr0"
+    image_servers: Annotated[
+        dict[str, str], _says("Simplestreams servers by the prefix of the images taken from them.")
+    ] = msgspec.field(
+        default_factory=lambda: {
+            "ubuntu": "https://cloud-images.ubuntu.com/releases",
+            "images": "https://images.lxd.canonical.com",
+        }
+    )
+    log_level: Annotated[str, _says("debug, info, warning or error.", pattern="^(debug|info|warning|error)$")] = "info"
+
+    def policy(self) -> Policy:
+        """The core's share; raises `NexusError` for a value out of range."""
+        return Policy(
+            ssh_ports=PortRange.parse(self.ssh_ports),
+            default_image=self.default_image,
+            default_resources=Resources(self.default_cpu, self.default_memory, self.default_disk),
+            creations_at_once=self.creations_at_once,
+            others_at_once=self.others_at_once,
+            stop_grace=self.stop_grace,
+            deadlines={**DEADLINES, **{StepName(name): seconds for name, seconds in self.deadlines.items()}},
+            heartbeat_interval=self.heartbeat_interval,
+            reconcile_interval=self.reconcile_interval,
+            orphan_grace=self.orphan_grace,
+            retention_days=self.retention_days,
+            idempotency_hours=self.idempotency_hours,
+        )
+
+    @property
+    def state_path(self) -> Path:
+        """The state directory, absolute."""
+        chosen = Path(self.state_dir).expanduser() if self.state_dir else default_state_dir(os.environ)
+        return chosen.absolute()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on; raises `InvalidSettings`."""
+        host, colon, port = self.listen.rpartition(":")
+        if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= 65535):
+            raise InvalidSettings(f"`listen` is {self.listen!r}", fix="Write it like 127.0.0.1:3001.")
+        return host.strip("[]"), int(port)
+
+
+def load(
+    config: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None
+) -> tuple[Settings, list[str]]:
+    """The settings and warnings about ``NEXUS_…`` variables that nobody reads.
+
+    The command line's ``overrides`` win over the environment, which wins over the file. Raises
+    `InvalidSettings` for an unreadable file, an unknown key, or a value that does not fit.
+    """
+    values = _from_file(config) if config is not None else {}
+    known = set(Settings.__struct_fields__)
+    warnings: list[str] = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in ELSEWHERE:
+            continue
+        setting = name.removeprefix(PREFIX).lower()
+        if setting in known:
+            values[setting] = _from_text(setting, environ[name])
+        else:
+            warnings.append(f"{name} is no setting of Nexus and is ignored")
+    values.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    try:
+        settings = msgspec.convert(values, Settings)
+        settings.policy()
+    except (msgspec.ValidationError, ValueError) as exc:
+        raise InvalidSettings("A setting is wrong", why=f"{exc}.") from exc
+    except InvalidSettings:
+        raise
+    except NexusError as exc:
+        raise InvalidSettings(f"A setting is wrong: {exc.what}", why=exc.why, fix=exc.fix) from exc
+    _ = settings.address
+    return settings, warnings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise InvalidSettings(f"The settings file {path} cannot be read", why=f"{exc.strerror}.") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidSettings(f"The settings file {path} is not TOML", why=f"{exc}.") from exc
+
+
+def _from_text(setting: str, text: str) -> Any:
+    """A variable's value in the setting's own type; tables are written as JSON."""
+    kind = get_type_hints(Settings)[setting]
+    try:
+        if kind in (dict[str, float], dict[str, str]):
+            return msgspec.json.decode(text, type=kind)
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.MsgspecError as exc:
+        raise InvalidSettings(f"{PREFIX}{setting.upper()} is wrong", why=f"{exc}.") from exc

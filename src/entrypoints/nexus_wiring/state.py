@@ -1,0 +1,93 @@
+"""The state directory: what the server keeps on disk, readable by nobody else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from nexus_core.domain.token import PREFIX
+from nexus_core.errors import Conflict, Failed
+from nexus_core.ports.ids import Ids
+
+
+class StateDirectoryInUse(Conflict):
+    """Another server runs on the same state directory."""
+
+    code: ClassVar[str] = "state_directory_in_use"
+    remedy: ClassVar[str] = "Stop the other server, or give this one a directory of its own with --state-dir."
+
+
+class StateDirectoryFailed(Failed):
+    """The state directory cannot be made, read or written."""
+
+    code: ClassVar[str] = "state_directory_failed"
+    remedy: ClassVar[str] = "Check the path, its permissions and the free space, or choose another with --state-dir."
+
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """``nexus.db``, ``admin-token`` and the lock that keeps a second server out."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "nexus.db"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.path / "admin-token"
+
+    def hold(self) -> int:
+        """Make the directory if need be, close it to others, and lock it; the lock's file descriptor.
+
+        The lock ends with the process, however it ends. Raises `StateDirectoryInUse` or
+        `StateDirectoryFailed`.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise StateDirectoryFailed(f"The state directory {self.path} cannot be used", why=f"{exc.strerror}.") from exc
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(lock)
+            raise StateDirectoryInUse(f"Another server runs on {self.path}") from exc
+        return lock
+
+    def administrator_secret(self, ids: Ids) -> str:
+        """The secret in ``admin-token``; where there is no such file, a new one is written (mode 0600).
+
+        Deleting the file and starting the server again is how an administrator changes the token.
+        """
+        try:
+            secret = self.admin_token.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return self._write_secret(ids.secret())
+        except (OSError, UnicodeDecodeError) as exc:
+            raise StateDirectoryFailed(f"{self.admin_token} cannot be read") from exc
+        if not secret.startswith(PREFIX) or len(secret) < len(PREFIX) + 40:
+            raise StateDirectoryFailed(
+                f"{self.admin_token} does not hold a token", fix="Delete the file: the next start writes a new token."
+            )
+        self.admin_token.chmod(0o600)
+        return secret
+
+    def _write_secret(self, secret: str) -> str:
+        # Written beside and renamed, so that a crash leaves either no token or a whole one.
+        fresh = self.path / "admin-token.new"
+        fresh.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secret + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(self.admin_token)
+        except OSError as exc:
+            raise StateDirectoryFailed(f"{self.admin_token} cannot be written", why=f"{exc.strerror}.") from exc
+        return secret

@@ -1,0 +1,99 @@
+"""Writing down what happens: a workspace's new state and the event that tells of it, together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from nexus_core.domain.lifecycle import Move, begin
+from nexus_core.domain.operation import (
+    BEGINS_AS,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Step,
+    plan,
+)
+from nexus_core.domain.workspace import Workspace
+from nexus_core.ports.records import Event
+from nexus_core.ports.store import Records
+
+_KINDS = {Move.START: OperationKind.START, Move.STOP: OperationKind.STOP, Move.DELETE: OperationKind.DELETE}
+
+
+def save(records: Records, before: Workspace, after: Workspace, now: datetime) -> Workspace:
+    """Store a changed workspace, with an event if its status changed."""
+    if after == before:
+        return after
+    records.workspaces.update(after)
+    if after.status is not before.status:
+        tell_status(records, after, now, previous=before.status)
+    return after
+
+
+def tell_status(records: Records, workspace: Workspace, now: datetime, *, previous: str | None) -> None:
+    """Record that the workspace's status is now what it is."""
+    error = workspace.error
+    data = {
+        "status": str(workspace.status),
+        "previous": previous and str(previous),
+        "error": error and {"code": error.code, "message": error.message, "step": error.step},
+    }
+    records.events.add(Event(workspace.id, "status", now, data))
+
+
+def tell_step(records: Records, operation: Operation, step: Step, now: datetime) -> None:
+    """Record how a step of an operation fares."""
+    data = {
+        "operation": str(operation.kind),
+        "step": str(step.name),
+        "status": str(step.status),
+        "duration_ms": step.duration_ms,
+        "error": step.error,
+    }
+    records.events.add(Event(operation.workspace_id, "step", now, data))
+
+
+def enqueue(
+    records: Records,
+    workspace: Workspace,
+    kind: OperationKind,
+    operation_id: str,
+    now: datetime,
+    *,
+    force: bool = False,
+) -> Operation:
+    """Put a new operation on the workspace into the queue."""
+    operation = Operation(
+        id=operation_id,
+        workspace_id=workspace.id,
+        kind=kind,
+        status=OperationStatus.QUEUED,
+        steps=plan(kind, workspace),
+        created_at=now,
+        force=force,
+    )
+    records.operations.add(operation)
+    return operation
+
+
+def supersede(
+    records: Records,
+    workspace: Workspace,
+    move: Move,
+    operation_id: str,
+    now: datetime,
+    *,
+    force: bool = False,
+) -> Operation:
+    """Begin the asked move: give up what is under way, change the status, and queue the operation.
+
+    Raises what `lifecycle.begin` raises, before anything is written.
+    """
+    begin(workspace.status, move)
+    under_way = records.operations.unfinished(workspace.id)
+    if under_way is not None:
+        records.operations.update(under_way.cancelled(now))
+    kind = _KINDS[move]
+    first = BEGINS_AS[kind] or workspace.status
+    begun = save(records, workspace, workspace.become(first, now), now)
+    return enqueue(records, begun, kind, operation_id, now, force=force)

@@ -1,0 +1,194 @@
+"""Compares what the database says with what is really there, and brings the two together."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from nexus_core.domain.lifecycle import Status
+from nexus_core.domain.workspace import Failure, Workspace
+from nexus_core.engine.engine import Engine
+from nexus_core.engine.journal import save
+from nexus_core.engine.steps import SSH
+from nexus_core.errors import InstanceMissing, NexusError
+from nexus_core.policy import Policy
+from nexus_core.ports.clock import Clock
+from nexus_core.ports.port_publisher import PortPublisher, Target
+from nexus_core.ports.provider import Instance, InstanceState, ProviderStatus, WorkspaceProvider
+from nexus_core.ports.store import Records, Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The provider's last answer, and when it last said that it is well."""
+
+    status: ProviderStatus
+    last_seen: datetime | None
+
+
+class Reconciler:
+    """Watches the node and mends what differs, every half minute with jitter.
+
+    A check that failed means *unknown*: nothing is called dead because the provider did not answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        provider: WorkspaceProvider,
+        publisher: PortPublisher,
+        engine: Engine,
+        clock: Clock,
+        policy: Policy,
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._publisher = publisher
+        self._engine = engine
+        self._clock = clock
+        self._policy = policy
+        self._orphans: dict[str, float] = {}
+        self.heartbeat = Heartbeat(ProviderStatus(available=False, node="local", error="not asked yet"), None)
+
+    async def prepare(self) -> None:
+        """Before work begins: ask for the node, and publish again what a reboot of the host swept away."""
+        await self.beat()
+        if not self.heartbeat.status.available:
+            return
+        try:
+            instances = {one.name: one for one in await self._provider.instances()}
+            published = await self._publisher.published()
+            with self._store.snapshot() as records:
+                kept = {
+                    port: target
+                    for workspace in records.workspaces.with_status(_MAY_BE_PUBLISHED)
+                    if (port := workspace.ssh_port) is not None
+                    and (target := _target(instances.get(workspace.container_id)))
+                    and (workspace.status is Status.RUNNING or port in published)
+                }
+            await self._publisher.restore(kept)
+        except NexusError as error:
+            _log.warning("could not restore the published ports: %s", error, extra={"code": error.code})
+
+    async def run(self) -> None:
+        """Beat and reconcile until cancelled."""
+        next_round = self._clock.monotonic() + self._jittered()
+        while True:
+            await self._clock.sleep(self._policy.heartbeat_interval)
+            try:
+                await self.beat()
+                if self._clock.monotonic() >= next_round:
+                    await self.reconcile()
+                    next_round = self._clock.monotonic() + self._jittered()
+            except NexusError as error:
+                _log.warning("the round was cut short: %s", error, extra={"code": error.code})
+            except Exception:
+                # A fault here must not end the watch for good.
+                _log.exception("the reconciler met a fault")
+
+    async def beat(self) -> None:
+        """Ask the provider how it is and remember the answer."""
+        status = await self._provider.status()
+        seen = self._clock.now() if status.available else self.heartbeat.last_seen
+        node = status.node if status.available else self.heartbeat.status.node
+        self.heartbeat = Heartbeat(replace(status, node=node), seen)
+
+    async def reconcile(self) -> None:
+        """One round: the truth about running workspaces, their ports, orphans, and what is too old to keep.
+
+        Raises `ProviderUnavailable` before anything is changed if the provider does not answer.
+        """
+        self._engine.admit()
+        self._purge()
+        instances = {one.name: one for one in await self._provider.instances()}
+        with self._store.snapshot() as records:
+            running = records.workspaces.with_status({Status.RUNNING})
+        for workspace in running:
+            listed = instances.get(workspace.container_id)
+            if listed is None or listed.state is not InstanceState.RUNNING:
+                await self._show_as_it_is(workspace)
+        await self._mend_ports(running, instances)
+        await self._remove_orphans(instances.values())
+
+    async def _show_as_it_is(self, workspace: Workspace) -> None:
+        observed = await self._provider.observe(workspace.container_id)
+        if observed.state is InstanceState.RUNNING:
+            return  # the list was older than the workspace's start
+        now = self._clock.now()
+        with self._store.transaction() as records:
+            latest = self._untouched(records, workspace)
+            if latest is None:
+                return
+            if observed.state is InstanceState.STOPPED:
+                note = f"The container stopped by itself or by another's hand ({now:%Y-%m-%d %H:%M} UTC)."
+                stopped = replace(latest.become(Status.STOPPED, now), notes=(*latest.notes, note))
+                save(records, latest, stopped, now)
+            else:
+                gone = InstanceMissing(f"The container {workspace.container_id} is {observed.state}")
+                failure = Failure(gone.code, gone.message, None)
+                save(records, latest, latest.become(Status.ERROR, now, error=failure), now)
+        _log.warning("container is %s", observed.state, extra={"workspace_id": workspace.id})
+        if workspace.ssh_port is not None:
+            await self._publisher.withdraw(workspace.ssh_port)
+
+    async def _mend_ports(self, running: Iterable[Workspace], instances: dict[str, Instance]) -> None:
+        published = await self._publisher.published()
+        for workspace in running:
+            target = _target(instances.get(workspace.container_id))
+            if workspace.ssh_port is None or target is None or published.get(workspace.ssh_port) == target:
+                continue
+            with self._store.snapshot() as records:
+                untouched = self._untouched(records, workspace)
+            if untouched is not None:
+                _log.warning("publishing port %d again", workspace.ssh_port, extra={"workspace_id": workspace.id})
+                await self._publisher.publish(workspace.ssh_port, target)
+
+    async def _remove_orphans(self, instances: Iterable[Instance]) -> None:
+        now = self._clock.monotonic()
+        with self._store.snapshot() as records:
+            orphans = [one.name for one in instances if not self._is_known(records, one)]
+        self._orphans = {name: self._orphans.get(name, now) for name in orphans}
+        for name, since in list(self._orphans.items()):
+            if now - since >= self._policy.orphan_grace:
+                _log.warning("removing the container %s, which belongs to no workspace", name)
+                await self._provider.delete(name)
+                del self._orphans[name]
+
+    @staticmethod
+    def _is_known(records: Records, instance: Instance) -> bool:
+        workspace = records.workspaces.get(instance.workspace_id)
+        return workspace is not None and workspace.status is not Status.DELETED
+
+    @staticmethod
+    def _untouched(records: Records, workspace: Workspace) -> Workspace | None:
+        """The workspace as it is now, unless it left ``running`` or work on it began meanwhile."""
+        latest = records.workspaces.get(workspace.id)
+        if latest is None or latest.status is not Status.RUNNING or records.operations.unfinished(workspace.id):
+            return None
+        return latest
+
+    def _purge(self) -> None:
+        now = self._clock.now()
+        kept_since = now - timedelta(days=self._policy.retention_days)
+        with self._store.transaction() as records:
+            records.workspaces.purge_deleted(kept_since)
+            records.events.purge(kept_since)
+            records.tokens.purge_expired(kept_since)
+            records.idempotency_keys.purge(now - timedelta(hours=self._policy.idempotency_hours))
+
+    def _jittered(self) -> float:
+        # Not for secrets: it only keeps several servers from asking one node at the same moment.
+        return self._policy.reconcile_interval * random.uniform(0.8, 1.2)  # noqa: S311  # see above
+
+
+_MAY_BE_PUBLISHED = frozenset({Status.RUNNING, Status.CREATING, Status.STARTING})
+
+
+def _target(instance: Instance | None) -> Target | None:
+    return Target(instance.address, SSH) if instance is not None and instance.address else None

@@ -1,0 +1,183 @@
+"""One operation from its first unfinished step to its end, every step of it recorded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from nexus_core.domain.lifecycle import Status
+from nexus_core.domain.operation import (
+    ENDS_AS,
+    ONCE,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Step,
+    StepName,
+    StepStatus,
+)
+from nexus_core.domain.workspace import Failure, Workspace
+from nexus_core.engine.deadline import within
+from nexus_core.engine.journal import save, tell_step
+from nexus_core.engine.steps import Action, Edit
+from nexus_core.errors import (
+    DatabaseBusy,
+    DeadlineExceeded,
+    InternalError,
+    NexusError,
+    ProviderUnavailable,
+    StoreFailed,
+    Unavailable,
+)
+from nexus_core.policy import Policy
+from nexus_core.ports.clock import Clock
+from nexus_core.ports.store import Records, Store
+
+_log = logging.getLogger(__name__)
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 15.0
+
+T = TypeVar("T")
+
+
+class Run:
+    """Carries out one operation that was taken up."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        *,
+        store: Store,
+        clock: Clock,
+        actions: Mapping[StepName, Action],
+        policy: Policy,
+    ) -> None:
+        self.operation = operation
+        self._store = store
+        self._clock = clock
+        self._actions = actions
+        self._policy = policy
+
+    async def carry_out(self, *, stalled: Callable[[Unavailable], None]) -> None:
+        """Do what is left of the operation and record how it ended.
+
+        ``stalled`` is told whenever a step has to wait for the provider or the database.
+        Cancellation leaves the records as they are: whoever cancels has written there why.
+        """
+        while True:
+            index = self.operation.next_step
+            if index is not None:
+                if not await self._step(index, stalled):
+                    return
+            elif await self._write(self._end):
+                return
+            else:
+                # The owner's key was changed while the container came up with the old one.
+                rekeyed = (*self.operation.steps, Step(StepName.INSTALL_KEY))
+                self.operation = replace(self.operation, steps=rekeyed)
+
+    async def _step(self, index: int, stalled: Callable[[Unavailable], None]) -> bool:
+        """Whether the step succeeded and the operation goes on."""
+        step = replace(self.operation.steps[index], status=StepStatus.RUNNING, started_at=self._clock.now(), error=None)
+        await self._write(lambda records, now: self._record(records, index, step, now))
+        began = self._clock.monotonic()
+        try:
+            edit = await self._persist(index, step, stalled)
+        except NexusError as error:
+            reason = error
+            failed = replace(step, status=StepStatus.FAILED, duration_ms=self._since(began), error=error.message)
+            await self._write(lambda records, now: self._fail(records, index, failed, reason, now))
+            return False
+        done = replace(step, status=StepStatus.DONE, duration_ms=self._since(began))
+        await self._write(lambda records, now: self._done(records, index, done, edit, now))
+        return True
+
+    async def _persist(self, index: int, step: Step, stalled: Callable[[Unavailable], None]) -> Edit | None:
+        """What the step changed, however often the provider or the database has to be waited for."""
+        pause = _SHORTEST_WAIT
+        while True:
+            try:
+                return await self._attempt(step.name)
+            except (ProviderUnavailable, DatabaseBusy) as away:
+                stalled(away)
+                waiting = replace(step, error=away.message)
+                await self._write(lambda records, now: self._record(records, index, waiting, now))  # noqa: B023  # awaited at once
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_WAIT)
+
+    async def _attempt(self, name: StepName) -> Edit | None:
+        deadline = self._policy.deadlines[name]
+        with self._store.snapshot() as records:
+            workspace = self._workspace(records)
+        try:
+            return await within(self._clock, deadline, self._actions[name](workspace, self.operation))
+        except TimeoutError as exc:
+            raise DeadlineExceeded(f"The step {name} did not end within {deadline:g} seconds") from exc
+        except NexusError:
+            raise
+        except Exception as exc:
+            _log.exception("fault in step %s", name, extra={"workspace_id": workspace.id})
+            raise InternalError(f"The step {name} met a fault in Nexus") from exc
+
+    def _record(self, records: Records, index: int, step: Step, now: datetime) -> None:
+        self.operation = self.operation.with_step(index, step)
+        records.operations.update(self.operation)
+        tell_step(records, self.operation, step, now)
+
+    def _done(self, records: Records, index: int, step: Step, edit: Edit | None, now: datetime) -> None:
+        self._record(records, index, step, now)
+        before = self._workspace(records)
+        after = edit(before) if edit else before
+        if step.name in ONCE:
+            after = replace(after, provisioned=after.provisioned | {str(step.name)})
+        if after != before:
+            save(records, before, replace(after, updated_at=now), now)
+
+    def _fail(self, records: Records, index: int, step: Step, error: NexusError, now: datetime) -> None:
+        self.operation = replace(self.operation, status=OperationStatus.FAILED, finished_at=now)
+        self._record(records, index, step, now)
+        if ENDS_AS[self.operation.kind] is not None:
+            workspace = self._workspace(records)
+            failure = Failure(error.code, error.message, str(step.name))
+            save(records, workspace, workspace.become(Status.ERROR, now, error=failure), now)
+
+    def _end(self, records: Records, now: datetime) -> bool:
+        """Record the success, or answer False if the container admits another key than the owner's."""
+        workspace = self._workspace(records)
+        final = ENDS_AS[self.operation.kind]
+        if final is Status.RUNNING or self.operation.kind is OperationKind.REKEY:
+            owner = records.users.get(workspace.owner_id)
+            if owner is not None and owner.public_key.fingerprint != workspace.authorized_fingerprint:
+                return False
+        self.operation = replace(self.operation, status=OperationStatus.SUCCEEDED, finished_at=now)
+        records.operations.update(self.operation)
+        if final is Status.DELETED:
+            records.leases.release(workspace.id, now)
+        if final is not None:
+            save(records, workspace, workspace.become(final, now), now)
+        return True
+
+    def _workspace(self, records: Records) -> Workspace:
+        workspace = records.workspaces.get(self.operation.workspace_id)
+        if workspace is None:
+            raise InternalError(f"Workspace {self.operation.workspace_id} vanished from the database")
+        return workspace
+
+    async def _write(self, record: Callable[[Records, datetime], T]) -> T:
+        """Record something in one transaction, waiting for a database that does not answer."""
+        pause = _SHORTEST_WAIT
+        while True:
+            before = self.operation
+            try:
+                with self._store.transaction() as records:
+                    return record(records, self._clock.now())
+            except (DatabaseBusy, StoreFailed) as error:
+                self.operation = before
+                _log.warning("waiting for the database: %s", error, extra={"code": error.code})
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_WAIT)
+
+    def _since(self, began: float) -> int:
+        return max(0, round((self._clock.monotonic() - began) * 1000))

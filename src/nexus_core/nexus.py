@@ -1,0 +1,111 @@
+"""The whole core, put together from its ports: what entrypoints drive and other programs embed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from nexus_core.engine.engine import Engine
+from nexus_core.engine.reconciler import Reconciler
+from nexus_core.engine.steps import Steps
+from nexus_core.policy import Policy
+from nexus_core.ports.clock import Clock
+from nexus_core.ports.ids import Ids
+from nexus_core.ports.port_publisher import PortPublisher
+from nexus_core.ports.provider import WorkspaceProvider
+from nexus_core.ports.public_keys import PublicKeys
+from nexus_core.ports.ssh_probe import SshProbe
+from nexus_core.ports.store import Store
+from nexus_core.usecases.authenticate import AdmitAdministrator, Authenticate
+from nexus_core.usecases.create_workspace import CreateWorkspace
+from nexus_core.usecases.delete_workspace import DeleteWorkspace
+from nexus_core.usecases.moves import Moves
+from nexus_core.usecases.register_user import RegisterUser
+from nexus_core.usecases.rotate_key import RotateKey
+from nexus_core.usecases.show_server import ShowServer
+from nexus_core.usecases.show_user import ShowUser
+from nexus_core.usecases.show_workspace import ListWorkspaces, ShowWorkspace
+from nexus_core.usecases.start_workspace import StartWorkspace
+from nexus_core.usecases.stop_workspace import StopWorkspace
+from nexus_core.usecases.tokens import IssueToken, ListTokens, RevokeToken
+
+
+class Nexus:
+    """Every use case as an attribute, and the engine that does their work.
+
+    Opens nothing by itself: `open` (or ``async with``) begins the work, `close` ends it and leaves
+    what is not over to the next start. The store stays its owner's to close.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        provider: WorkspaceProvider,
+        publisher: PortPublisher,
+        keys: PublicKeys,
+        probe: SshProbe,
+        clock: Clock,
+        ids: Ids,
+        policy: Policy | None = None,
+    ) -> None:
+        self.policy = policy = policy or Policy()
+        steps = Steps(store, provider, publisher, keys, probe, clock, policy)
+        self.engine = engine = Engine(store=store, clock=clock, actions=steps.actions(), policy=policy)
+        self.reconciler = Reconciler(
+            store=store, provider=provider, publisher=publisher, engine=engine, clock=clock, policy=policy
+        )
+        moves = Moves(store=store, engine=engine, clock=clock, ids=ids)
+
+        self.authenticate = Authenticate(store=store, clock=clock)
+        self.admit_administrator = AdmitAdministrator(store=store, clock=clock, ids=ids)
+        self.register_user = RegisterUser(store=store, keys=keys, clock=clock, ids=ids)
+        self.show_user = ShowUser(store=store)
+        self.rotate_key = RotateKey(store=store, keys=keys, provider=provider, engine=engine, clock=clock, ids=ids)
+        self.issue_token = IssueToken(store=store, clock=clock, ids=ids)
+        self.list_tokens = ListTokens(store=store)
+        self.revoke_token = RevokeToken(store=store)
+        self.create_workspace = CreateWorkspace(
+            store=store,
+            provider=provider,
+            publisher=publisher,
+            engine=engine,
+            reconciler=self.reconciler,
+            clock=clock,
+            ids=ids,
+            policy=policy,
+        )
+        self.show_workspace = ShowWorkspace(store=store)
+        self.list_workspaces = ListWorkspaces(store=store)
+        self.start_workspace = StartWorkspace(moves=moves)
+        self.stop_workspace = StopWorkspace(store=store, provider=provider, moves=moves)
+        self.delete_workspace = DeleteWorkspace(store=store, moves=moves)
+        self.show_server = ShowServer(store=store, reconciler=self.reconciler, clock=clock, policy=policy)
+        self._watch: asyncio.Task[None] | None = None
+
+    async def open(self) -> int:
+        """Begin the work; how many operations of an earlier process were taken up again."""
+        await self.reconciler.prepare()
+        resumed = self.engine.open()
+        self._watch = asyncio.get_running_loop().create_task(self.reconciler.run(), name="reconciler")
+        return resumed
+
+    async def close(self) -> None:
+        """End the work; short operations are let end, the others go on at the next `open`. Idempotent."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+        await self.engine.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,25 @@
+"""What a caller can see: everything of its own, all for the administrator."""
+
+from __future__ import annotations
+
+from nexus_core.domain.lifecycle import Status
+from nexus_core.domain.user import Caller, User
+from nexus_core.domain.workspace import Workspace
+from nexus_core.errors import UserNotFound, WorkspaceNotFound
+from nexus_core.ports.store import Records
+
+
+def visible_user(records: Records, caller: Caller, github_username: str) -> User:
+    """The registered user of that name, else `UserNotFound`, also for one who is not the caller."""
+    user = records.users.by_name(github_username)
+    if user is None or not caller.may_see(user.id):
+        raise UserNotFound(f"There is no user named {github_username[:60]!r}")
+    return user
+
+
+def visible_workspace(records: Records, caller: Caller, workspace_id: str) -> Workspace:
+    """The workspace, else `WorkspaceNotFound`, also for a deleted one and for another user's."""
+    workspace = records.workspaces.get(workspace_id)
+    if workspace is None or workspace.status is Status.DELETED or not caller.may_see(workspace.owner_id):
+        raise WorkspaceNotFound(f"There is no workspace {workspace_id[:60]!r}")
+    return workspace
