@@ -17,7 +17,7 @@ the public fakes and a store in memory::
     ...     admin = Caller(user=None)
     ...     async with nexus:
     ...         alice = nexus.register_user(admin, Registration(
-    ...             github_username="alice", github_id=1, ssh_pubkey=FakeKeys.example("alice")))
+    ...             github_username="alice", github_id=1, ssh_pubkey=FakeKeys.sample("alice").text))
     ...         caller = Caller(user=alice)
     ...         accepted = await nexus.create_workspace(caller, WorkspaceRequest(workspace_name="web"))
     ...         print(accepted.workspace.status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 
 from nexus_core.domain.user import HostKeyPair, PublicKey
@@ -33,20 +32,21 @@ class FakeKeys(PublicKeys):
         self._made = 0
 
     def parse(self, text: str) -> PublicKey:
-        line = text.removesuffix("\n").removesuffix("\r").strip(" \t")
-        if "\n" in line or "\r" in line or "\0" in line:
-            raise InvalidSshKey("The text is not one line")
-        algorithm, _, rest = line.partition(" ")
+        line = text.removesuffix("\n").removesuffix("\r").strip(" \t").replace("\t", " ")
+        if not line.isprintable():
+            raise InvalidSshKey("The text is not one printable line")
+        algorithm, encoded, *comment = [*line.split(), "", ""]
         if algorithm not in _FIELDS:
-            raise InvalidSshKey("The text does not begin with the name of an accepted algorithm")
-        encoded = rest.split(" ")[0]
+            raise InvalidSshKey("The text does not begin with an accepted kind of key")
+        if not _FIELDS.keys().isdisjoint([encoded, *comment]):
+            raise InvalidSshKey("The text holds several keys")
         try:
             blob = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError) as exc:
+        except ValueError as exc:
             raise InvalidSshKey("The key is not base64") from exc
         fields = _fields(blob)
         if len(fields) != _FIELDS[algorithm] + 1 or fields[0] != algorithm.encode():
-            raise InvalidSshKey("The key does not contain what its algorithm calls for")
+            raise InvalidSshKey("The key does not contain what its kind calls for")
         if algorithm == "ssh-rsa" and int.from_bytes(fields[2], "big").bit_length() < 2048:
             raise InvalidSshKey("The RSA key has fewer than 2,048 bits")
         return _public_key(algorithm, blob)

@@ -62,11 +62,15 @@ class FakePublisher(PortPublisher):
 
     async def published(self) -> dict[int, Target]:
         await self.faults.reached("published")
-        return dict(self._own)
+        published = dict(self._own)
+        await self.faults.reached("published", after=True)
+        return published
 
     async def occupied(self) -> frozenset[int]:
         await self.faults.reached("occupied")
-        return self._occupied()
+        occupied = self._occupied()
+        await self.faults.reached("occupied", after=True)
+        return occupied
 
     @property
     def _own(self) -> dict[int, Target]:

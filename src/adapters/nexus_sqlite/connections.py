@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from nexus_core.errors import StoreFailed
-from nexus_sqlite.migrations import refuse_foreign
 
 MEMORY: Final = ":memory:"
 
@@ -28,8 +29,9 @@ def create_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        # Not even opened: closing a second descriptor drops the locks that this process has on it.
-        pass
+        # Only looked at: to open and close it would drop the locks that this process has on it.
+        if not path.is_file():
+            raise StoreFailed(f"{path.name} is not a file", fix="Name a file in the server's settings.") from None
     except OSError as exc:
         raise StoreFailed(
             "The database file cannot be made",
@@ -38,18 +40,9 @@ def create_private(path: Path) -> None:
         ) from exc
 
 
-def look_before_writing(path: Path, patience: float) -> None:
-    """Refuse a file that is too new or another program's, without having written a byte of it."""
-    connection = connect_reader(path, patience)
-    try:
-        refuse_foreign(connection)
-    finally:
-        connection.close()
-
-
 def connect_writer(database: Path | str, patience: float) -> sqlite3.Connection:
     """The connection that writes; transactions are begun and ended by hand."""
-    connection = _connect(str(database), patience)
+    connection = _connect(str(database), patience, uri=False)
     connection.execute("PRAGMA foreign_keys = ON")
     # FULL, not NORMAL: what was answered with success must survive a power loss, not only a crash.
     connection.execute("PRAGMA synchronous = FULL")
@@ -58,7 +51,7 @@ def connect_writer(database: Path | str, patience: float) -> sqlite3.Connection:
 
 def connect_reader(path: Path, patience: float) -> sqlite3.Connection:
     """A connection that cannot write, twice over: the file is opened so, and statements are refused."""
-    connection = _connect(f"file:{quote(str(path.absolute()))}?mode=ro", patience)
+    connection = _connect(f"file:{quote(str(path))}?mode=ro", patience, uri=True)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -86,22 +79,37 @@ def use_wal(connection: sqlite3.Connection, patience: float) -> None:
         )
 
 
+@contextmanager
+def immediate(connection: sqlite3.Connection) -> Generator[None]:
+    """A transaction: all of the block, or after an exception none of it.
+
+    IMMEDIATE takes the write lock before the first read: a transaction that reads first and is then
+    overtaken by another process could not be waited for, only failed.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite may have ended it itself, on a full disk for one
+            connection.execute("ROLLBACK")
+        raise
+
+
 def size_on_disk(path: Path) -> int:
     """Bytes of the file and of what is still in its write-ahead log."""
     size = path.stat().st_size
-    try:
+    with suppress(FileNotFoundError):
         size += path.with_name(path.name + "-wal").stat().st_size
-    except FileNotFoundError:
-        pass
     return size
 
 
-def _connect(database: str, patience: float) -> sqlite3.Connection:
+def _connect(database: str, patience: float, *, uri: bool) -> sqlite3.Connection:
     return sqlite3.connect(
         database,
         timeout=patience,
         isolation_level=None,  # no transaction begins by itself
         check_same_thread=False,  # the store sees to it that one thread at a time uses a connection
         cached_statements=512,  # every statement there is stays compiled
-        uri=database.startswith("file:"),
+        uri=uri,
     )

@@ -17,9 +17,9 @@ from nexus_core.ports.records import Event, Events
 from nexus_sqlite.moments import from_micros, to_micros
 
 ADD: Final = "INSERT INTO events (workspace_id, kind, at, data) VALUES (?, ?, ?, ?)"
-SELECT: Final = "SELECT id, workspace_id, kind, at, data FROM events "
-AFTER: Final = SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
-AFTER_OF_WORKSPACE: Final = SELECT + "WHERE workspace_id = ? AND id > ? ORDER BY id LIMIT ?"
+_SELECT: Final = "SELECT id, workspace_id, kind, at, data FROM events "
+AFTER: Final = _SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
+AFTER_OF_WORKSPACE: Final = _SELECT + "WHERE workspace_id = ? AND id > ? ORDER BY id LIMIT ?"
 PURGE: Final = "DELETE FROM events WHERE at < ?"
 
 

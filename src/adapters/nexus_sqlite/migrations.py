@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from nexus_core.errors import SchemaTooNew, StoreFailed
+from nexus_sqlite.connections import immediate
 from nexus_sqlite.schema import TABLES_0001
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 MIGRATION_SET: Final = "nexus"
 APPLICATION_ID: Final = 0x4E787573  # "Nxus": how a file says whose it is
 
-_APPLIED: Final = "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id"
-_HAS_RECORD: Final = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlite_migrations'"
-_IS_EMPTY: Final = "SELECT count(*) = 0 FROM sqlite_master"
-_MARK_SERVER: Final = "INSERT INTO server (id, created_at) VALUES (?, ?)"
+APPLIED: Final = "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id"
+HAS_RECORD: Final = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlite_migrations'"
+IS_EMPTY: Final = "SELECT count(*) = 0 FROM sqlite_master"
+MARK_SERVER: Final = "INSERT INTO server (id, created_at) VALUES (?, ?)"
 
 
 def m0001_tables(db: Database) -> None:
@@ -35,7 +36,7 @@ def m0001_tables(db: Database) -> None:
         db.execute(statement)
     alphabet = string.ascii_lowercase + string.digits
     mark = "".join(secrets.choice(alphabet) for _ in range(12))
-    db.execute(_MARK_SERVER, [mark, time.time_ns() // 1000])
+    db.execute(MARK_SERVER, [mark, time.time_ns() // 1000])
 
 
 STEPS: Final = (m0001_tables,)
@@ -53,9 +54,9 @@ def known_steps() -> Migrations:
 
 def applied_names(connection: sqlite3.Connection) -> list[str]:
     """The steps that this database has had, in order."""
-    if not connection.execute(_HAS_RECORD).fetchone()[0]:
+    if not connection.execute(HAS_RECORD).fetchone()[0]:
         return []
-    return [name for (name,) in connection.execute(_APPLIED, (MIGRATION_SET,)).fetchall()]
+    return [name for (name,) in connection.execute(APPLIED, (MIGRATION_SET,)).fetchall()]
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -71,7 +72,7 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
     """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
-        if application_id == 0 and connection.execute(_IS_EMPTY).fetchone()[0]:
+        if application_id == 0 and connection.execute(IS_EMPTY).fetchone()[0]:
             return
         raise StoreFailed(
             "The file is a database of another program",
@@ -104,13 +105,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     if not migrations.pending(db):
         return
     # sqlite-utils takes no lock for deciding what is pending, so the lock must be held before.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with immediate(connection):
         refuse_foreign(connection)  # another process, perhaps a newer one, may have been first
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrations.apply(db)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

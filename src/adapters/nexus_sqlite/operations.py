@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -33,19 +33,17 @@ SET name = excluded.name, status = excluded.status, started_at = excluded.starte
 WHERE (name, status, started_at, duration_ms, error)
       IS NOT (excluded.name, excluded.status, excluded.started_at, excluded.duration_ms, excluded.error)
 """
-SELECT: Final = """
+_SELECT: Final = """
 SELECT id, workspace_id, kind, status, force, created_at, started_at, finished_at FROM operations
 """
 # SQLite takes a partial index only where the query repeats the index's own condition word by word.
-GET: Final = SELECT + "WHERE id = ?"
-UNFINISHED: Final = SELECT + "WHERE workspace_id = ? AND status IN ('queued', 'running')"
-LATEST: Final = SELECT + "WHERE workspace_id = ? ORDER BY rowid DESC LIMIT 1"
+GET: Final = _SELECT + "WHERE id = ?"
+UNFINISHED: Final = _SELECT + "WHERE workspace_id = ? AND status IN ('queued', 'running')"
+LATEST: Final = _SELECT + "WHERE workspace_id = ? ORDER BY rowid DESC LIMIT 1"
+# A list of values is one parameter, as JSON, so that no SQL is put together while running.
+_OF_KINDS: Final = "AND kind IN (SELECT value FROM json_each(?))"
 QUEUED: Final = (
-    SELECT
-    + """
-WHERE status IN ('queued', 'running') AND status = 'queued' AND kind IN (SELECT value FROM json_each(?))
-ORDER BY created_at, rowid
-"""
+    _SELECT + "WHERE status IN ('queued', 'running') AND status = 'queued' " + _OF_KINDS + " ORDER BY created_at, rowid"
 )
 STEPS: Final = """
 SELECT name, status, started_at, duration_ms, error FROM operation_steps WHERE operation_id = ? ORDER BY position
@@ -163,7 +161,7 @@ class SqliteOperations(Operations):
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _one_at_a_time() -> Generator[None]:
     """Name the rule that a second unfinished operation of a workspace would break."""
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -56,24 +57,20 @@ class PooledReaders(Readers):
         return reader
 
     def take_back(self, reader: Reader) -> None:
-        if reader.connection.in_transaction:
+        if reader.connection.in_transaction:  # SQLite may have ended it itself after an error
             reader.connection.execute("ROLLBACK")
-        self._idle.append(reader)
+        if len(self._idle) < _KEPT:
+            self._idle.append(reader)
+        else:
+            reader.connection.close()
         if self._closed:
-            self._close_idle(keep=0)
-        elif len(self._idle) > _KEPT:
-            self._close_idle(keep=_KEPT)
+            self.close()
 
     def close(self) -> None:
         self._closed = True
-        self._close_idle(keep=0)
-
-    def _close_idle(self, *, keep: int) -> None:
-        while len(self._idle) > keep:
-            try:
-                self._idle.popleft().connection.close()
-            except IndexError:  # another thread took the last one
-                return
+        while self._idle:
+            with suppress(IndexError):  # another thread may have taken the last one in between
+                self._idle.pop().connection.close()
 
 
 class WriterAsReader(Readers):

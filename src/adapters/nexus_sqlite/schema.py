@@ -18,7 +18,7 @@ CREATE TABLE server ( -- This server: one row.
     """
 CREATE TABLE users ( -- Registered people.
     id TEXT PRIMARY KEY NOT NULL,
-    github_username TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    github_username TEXT NOT NULL UNIQUE COLLATE NOCASE, -- the same in any case
     github_id INTEGER NOT NULL UNIQUE,
     email TEXT,
     public_key TEXT NOT NULL, -- algorithm and base64, no comment
@@ -84,7 +84,7 @@ CREATE TABLE services ( -- Programs that run in a workspace.
     port INTEGER CHECK (port BETWEEN 1 AND 65535), -- inside the workspace
     forwarded_port INTEGER CHECK (forwarded_port BETWEEN 1 AND 65535), -- on the host
     depends_on TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(depends_on)), -- names of other services
-    health_check TEXT CHECK (json_valid(health_check)),
+    health_check TEXT CHECK (health_check IS NULL OR json_valid(health_check)),
     status TEXT NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'starting', 'running', 'unhealthy', 'stopped', 'error')),
     health TEXT NOT NULL DEFAULT 'unknown' CHECK (health IN ('healthy', 'unhealthy', 'unknown', 'timeout')),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,9 @@ from nexus_sqlite.records import records_over
 PATIENCE: Final = 2.0
 """Seconds to wait for another process or thread that writes. The event loop waits with us, so it is short."""
 
-_SERVER_ID: Final = "SELECT id FROM server"
-_BEAT: Final = "UPDATE server SET heartbeat = heartbeat + 1"
-_SIZE_IN_MEMORY: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+SERVER_ID: Final = "SELECT id FROM server"
+BEAT: Final = "UPDATE server SET heartbeat = heartbeat + 1"
+SIZE_IN_MEMORY: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
 class SqliteStore(Store):
@@ -46,7 +46,7 @@ class SqliteStore(Store):
             self._readers = WriterAsReader(self._writer)
         else:
             self._readers = PooledReaders(partial(connections.connect_reader, path, patience))
-        (self._server_id,) = writer.execute(_SERVER_ID).fetchone()
+        self._server_id: str = writer.execute(SERVER_ID).fetchone()[0]
 
     @classmethod
     def open(cls, path: Path | str, *, patience: float = PATIENCE) -> SqliteStore:
@@ -55,10 +55,12 @@ class SqliteStore(Store):
         Several processes may do so at once. A file that a newer Nexus wrote (`SchemaTooNew`) or
         that is not Nexus's (`StoreFailed`) is left as it is, byte for byte.
         """
-        path = Path(path)
+        path = Path(path).absolute()  # readers are opened later, perhaps from another working directory
         connections.create_private(path)
         with translated():
-            connections.look_before_writing(path, patience)
+            # Looked at through a connection that cannot write, before anything here does.
+            with closing(connections.connect_reader(path, patience)) as reader:
+                migrations.refuse_foreign(reader)
             writer = connections.connect_writer(path, patience)
             try:
                 connections.use_wal(writer, patience)
@@ -81,22 +83,12 @@ class SqliteStore(Store):
         return self._server_id
 
     @contextmanager
-    def transaction(self) -> Iterator[Records]:
-        with self._alone(), translated():
-            connection = self._writer.connection
-            # IMMEDIATE takes the write lock before the first read: a transaction that reads first and
-            # is overtaken by another process could not be waited for, only failed.
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer.records
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # SQLite may have ended it itself, on a full disk for one
-                    connection.execute("ROLLBACK")
-                raise
+    def transaction(self) -> Generator[Records]:
+        with self._alone(), translated(), connections.immediate(self._writer.connection):
+            yield self._writer.records
 
     @contextmanager
-    def snapshot(self) -> Iterator[Records]:
+    def snapshot(self) -> Generator[Records]:
         with self._reading():
             try:
                 reader = self._readers.lend()
@@ -115,7 +107,7 @@ class SqliteStore(Store):
             try:
                 version = migrations.schema_version(reader.connection)
                 if self._path is None:
-                    (size,) = reader.connection.execute(_SIZE_IN_MEMORY).fetchone()
+                    (size,) = reader.connection.execute(SIZE_IN_MEMORY).fetchone()
                 else:
                     size = connections.size_on_disk(self._path)
             finally:
@@ -125,7 +117,7 @@ class SqliteStore(Store):
     def check_writable(self) -> None:
         # A committed write: only then has the disk been asked for room and to keep it.
         with self.transaction():
-            self._writer.connection.execute(_BEAT)
+            self._writer.connection.execute(BEAT)
 
     def close(self) -> None:
         if self._closed:
@@ -141,7 +133,7 @@ class SqliteStore(Store):
         return self._alone() if self._path is None else self._once()
 
     @contextmanager
-    def _once(self) -> Iterator[None]:
+    def _once(self) -> Generator[None]:
         """Refuse a thread that is inside already, and a store that is closed."""
         thread = threading.get_ident()
         if thread in self._inside:
@@ -155,7 +147,7 @@ class SqliteStore(Store):
             self._inside.discard(thread)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> Generator[None]:
         """Let one thread at a time have the writer."""
         with self._once():
             if not self._writing.acquire(timeout=self._patience):

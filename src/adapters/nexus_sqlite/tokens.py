@@ -16,12 +16,12 @@ ADD: Final = """
 INSERT INTO api_tokens (id, user_id, label, digest, scopes, created_at, expires_at, last_used_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-SELECT: Final = """
+_SELECT: Final = """
 SELECT id, user_id, label, digest, scopes, created_at, expires_at, last_used_at FROM api_tokens
 """
-BY_DIGEST: Final = SELECT + "WHERE digest = ?"
+BY_DIGEST: Final = _SELECT + "WHERE digest = ?"
 # IS, not =: the administrator's tokens have NULL here.
-OF_USER: Final = SELECT + "WHERE user_id IS ? ORDER BY created_at DESC, rowid DESC"
+OF_USER: Final = _SELECT + "WHERE user_id IS ? ORDER BY created_at DESC, rowid DESC"
 REMOVE: Final = "DELETE FROM api_tokens WHERE id = ?"
 USED: Final = "UPDATE api_tokens SET last_used_at = ? WHERE id = ?"
 PURGE_EXPIRED: Final = "DELETE FROM api_tokens WHERE expires_at < ?"

@@ -18,11 +18,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 UPDATE: Final = """
 UPDATE users SET email = ?, public_key = ?, public_key_fingerprint = ?, updated_at = ? WHERE id = ?
 """
-SELECT: Final = """
+_SELECT: Final = """
 SELECT id, github_username, github_id, email, public_key, public_key_fingerprint, created_at, updated_at FROM users
 """
-GET: Final = SELECT + "WHERE id = ?"
-BY_NAME: Final = SELECT + "WHERE github_username = ?"
+GET: Final = _SELECT + "WHERE id = ?"
+BY_NAME: Final = _SELECT + "WHERE github_username = ?"
 IS_REGISTERED: Final = "SELECT 1 FROM users WHERE github_username = ? OR github_id = ?"
 
 

@@ -43,39 +43,41 @@ SET status = :status, cpu = :cpu, memory = :memory, disk = :disk, ssh_port = :ss
 WHERE id = :id
 """
 REMOVE_SERVICES: Final = "DELETE FROM services WHERE workspace_id = ?"
-SELECT: Final = """
+_SELECT: Final = """
 SELECT w.id, w.user_id, u.github_username, w.name, w.status, w.provider, w.image, w.cpu, w.memory, w.disk, w.ssh_port,
        w.container_id, w.node, w.host_key, w.host_key_fingerprint, w.authorized_fingerprint, w.provisioned, w.notes,
        w.error_code, w.error_message, w.error_step, w.created_at, w.updated_at, w.started_at, w.stopped_at,
        w.last_activity_at, w.deleted_at
 FROM workspaces AS w CROSS JOIN users AS u ON u.id = w.user_id
 """
-COUNT: Final = "SELECT count(*) FROM workspaces AS w "
-NEWEST_FIRST: Final = " ORDER BY w.created_at DESC, w.rowid DESC"
-PAGED: Final = NEWEST_FIRST + " LIMIT :limit OFFSET :offset"
+_COUNT: Final = "SELECT count(*) FROM workspaces AS w "
+_NEWEST_FIRST: Final = " ORDER BY w.created_at DESC, w.rowid DESC"
+_PAGED: Final = _NEWEST_FIRST + " LIMIT :limit OFFSET :offset"
 
-GET: Final = SELECT + "WHERE w.id = ?"
-BY_NAME: Final = SELECT + "WHERE w.user_id = ? AND w.name = ? AND w.deleted_at IS NULL"
+GET: Final = _SELECT + "WHERE w.id = ?"
+BY_NAME: Final = _SELECT + "WHERE w.user_id = ? AND w.name = ? AND w.deleted_at IS NULL"
 ID_BY_NAME: Final = "SELECT id FROM workspaces WHERE user_id = ? AND name = ? AND deleted_at IS NULL"
-WITH_STATUS: Final = SELECT + "WHERE w.status IN (SELECT value FROM json_each(?))" + NEWEST_FIRST
-OF_OWNER: Final = SELECT + "WHERE w.user_id = ? AND w.deleted_at IS NULL" + NEWEST_FIRST
+# A list of values is one parameter, as JSON, so that no SQL is put together while running.
+_HAS_STATUS: Final = "WHERE w.status IN (SELECT value FROM json_each(?))"
+WITH_STATUS: Final = _SELECT + _HAS_STATUS + _NEWEST_FIRST
+OF_OWNER: Final = _SELECT + "WHERE w.user_id = ? AND w.deleted_at IS NULL" + _NEWEST_FIRST
 # One count a status, each from the index: grouping would walk the whole table.
 COUNT_BY_STATUS: Final = """
-SELECT status.value, (SELECT count(*) FROM workspaces WHERE workspaces.status = status.value) FROM json_each(?) AS status
+SELECT wanted.value, (SELECT count(*) FROM workspaces AS w WHERE w.status = wanted.value) FROM json_each(?) AS wanted
 """
 PURGE_DELETED: Final = "DELETE FROM workspaces WHERE deleted_at < ?"
 
 # By (is the owner given, is the status given). A status that is given says itself whether deleted ones are meant.
-WHERE: Final = {
+_WHERE: Final = {
     (False, False): "WHERE w.deleted_at IS NULL",
     (False, True): "WHERE w.status = :status",
     (True, False): "WHERE w.user_id = :owner_id AND w.deleted_at IS NULL",
     (True, True): "WHERE w.user_id = :owner_id AND w.status = :status",
 }
-PAGE: Final = {given: SELECT + where + PAGED for given, where in WHERE.items()}
-COUNT_ALL: Final = {given: COUNT + where for given, where in WHERE.items()}
+PAGE: Final = {given: _SELECT + where + _PAGED for given, where in _WHERE.items()}
+COUNT_ALL: Final = {given: _COUNT + where for given, where in _WHERE.items()}
 
-ALL_STATUSES: Final = json.dumps([status.value for status in Status])
+_ALL_STATUSES: Final = json.dumps([status.value for status in Status])
 
 
 class SqliteWorkspaces(Workspaces):
@@ -130,7 +132,7 @@ class SqliteWorkspaces(Workspaces):
         return [_workspace(row) for row in self._connection.execute(OF_OWNER, (owner_id,)).fetchall()]
 
     def count_by_status(self) -> dict[Status, int]:
-        rows = self._connection.execute(COUNT_BY_STATUS, (ALL_STATUSES,)).fetchall()
+        rows = self._connection.execute(COUNT_BY_STATUS, (_ALL_STATUSES,)).fetchall()
         return {Status(status): count for status, count in rows if count}
 
     def purge_deleted(self, before: datetime) -> int:

@@ -20,6 +20,7 @@ from nexus_core.domain.operation import DEADLINES, StepName
 from nexus_core.domain.resources import Resources
 from nexus_core.errors import Invalid, NexusError
 from nexus_core.policy import Policy
+from nexus_wiring.places import default_state_dir
 
 PREFIX = "NEXUS_"
 ELSEWHERE = frozenset({"NEXUS_URL", "NEXUS_TOKEN", "NEXUS_CONFIG", "NEXUS_REQUIRE_LXD"})
@@ -31,14 +32,6 @@ class InvalidSettings(Invalid):
 
     code: ClassVar[str] = "invalid_settings"
     remedy: ClassVar[str] = "Compare with docs/reference/settings.md."
-
-
-def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """/var/lib/nexus for root, else the user's state directory as the XDG specification has it."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/nexus")
-    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "/")) / ".local" / "state")
-    return Path(home) / "nexus"
 
 
 def _says(text: str, **bounds: Any) -> Meta:

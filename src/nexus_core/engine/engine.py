@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from nexus_core.domain.operation import BEGINS_AS, Operation, OperationKind, OperationStatus, StepName
-from nexus_core.engine.journal import save
+from nexus_core.engine.deadline import within
+from nexus_core.engine.journal import save, workspace_of
 from nexus_core.engine.run import Run
 from nexus_core.engine.steps import Action
 from nexus_core.errors import NexusError, ProviderUnavailable, Unavailable
@@ -65,7 +67,8 @@ class Engine:
         self._open = False
         short = {task for task, kind in self._kinds.items() if kind in _OTHERS}
         if short:
-            await asyncio.wait(short, timeout=grace)
+            with suppress(TimeoutError):
+                await within(self._clock, grace, asyncio.wait(short))
         tasks = list(self._kinds)
         for task in tasks:
             task.cancel()
@@ -138,10 +141,7 @@ class Engine:
         now = self._clock.now()
         operation = replace(operation, status=OperationStatus.RUNNING, started_at=operation.started_at or now)
         with self._store.transaction() as records:
-            workspace = records.workspaces.get(operation.workspace_id)
-            if workspace is None:
-                records.operations.update(operation.cancelled(now))
-                return
+            workspace = workspace_of(records, operation)
             records.operations.update(operation)
             first = BEGINS_AS[operation.kind]
             if first is not None and workspace.status is not first:

@@ -13,17 +13,33 @@ from nexus_core.domain.operation import (
     Step,
     plan,
 )
+from nexus_core.domain.user import User
 from nexus_core.domain.workspace import Workspace
+from nexus_core.errors import InternalError
 from nexus_core.ports.records import Event
 from nexus_core.ports.store import Records
 
 _KINDS = {Move.START: OperationKind.START, Move.STOP: OperationKind.STOP, Move.DELETE: OperationKind.DELETE}
 
 
+def workspace_of(records: Records, operation: Operation) -> Workspace:
+    """The workspace the operation works on; the database keeps it as long as the operation."""
+    workspace = records.workspaces.get(operation.workspace_id)
+    if workspace is None:
+        raise InternalError(f"Workspace {operation.workspace_id} vanished from the database")
+    return workspace
+
+
+def owner_of(records: Records, workspace: Workspace) -> User:
+    """Whose the workspace is; the database keeps users as long as their workspaces."""
+    owner = records.users.get(workspace.owner_id)
+    if owner is None:
+        raise InternalError(f"The owner of {workspace.id} vanished from the database")
+    return owner
+
+
 def save(records: Records, before: Workspace, after: Workspace, now: datetime) -> Workspace:
     """Store a changed workspace, with an event if its status changed."""
-    if after == before:
-        return after
     records.workspaces.update(after)
     if after.status is not before.status:
         tell_status(records, after, now, previous=before.status)

@@ -19,9 +19,9 @@ from nexus_core.domain.operation import (
     StepName,
     StepStatus,
 )
-from nexus_core.domain.workspace import Failure, Workspace
+from nexus_core.domain.workspace import Failure
 from nexus_core.engine.deadline import within
-from nexus_core.engine.journal import save, tell_step
+from nexus_core.engine.journal import owner_of, save, tell_step, workspace_of
 from nexus_core.engine.steps import Action, Edit
 from nexus_core.errors import (
     DatabaseBusy,
@@ -110,7 +110,7 @@ class Run:
     async def _attempt(self, name: StepName) -> Edit | None:
         deadline = self._policy.deadlines[name]
         with self._store.snapshot() as records:
-            workspace = self._workspace(records)
+            workspace = workspace_of(records, self.operation)
         try:
             return await within(self._clock, deadline, self._actions[name](workspace, self.operation))
         except TimeoutError as exc:
@@ -128,7 +128,7 @@ class Run:
 
     def _done(self, records: Records, index: int, step: Step, edit: Edit | None, now: datetime) -> None:
         self._record(records, index, step, now)
-        before = self._workspace(records)
+        before = workspace_of(records, self.operation)
         after = edit(before) if edit else before
         if step.name in ONCE:
             after = replace(after, provisioned=after.provisioned | {str(step.name)})
@@ -139,17 +139,17 @@ class Run:
         self.operation = replace(self.operation, status=OperationStatus.FAILED, finished_at=now)
         self._record(records, index, step, now)
         if ENDS_AS[self.operation.kind] is not None:
-            workspace = self._workspace(records)
+            workspace = workspace_of(records, self.operation)
             failure = Failure(error.code, error.message, str(step.name))
             save(records, workspace, workspace.become(Status.ERROR, now, error=failure), now)
 
     def _end(self, records: Records, now: datetime) -> bool:
         """Record the success, or answer False if the container admits another key than the owner's."""
-        workspace = self._workspace(records)
+        workspace = workspace_of(records, self.operation)
         final = ENDS_AS[self.operation.kind]
         if final is Status.RUNNING or self.operation.kind is OperationKind.REKEY:
-            owner = records.users.get(workspace.owner_id)
-            if owner is not None and owner.public_key.fingerprint != workspace.authorized_fingerprint:
+            owner = owner_of(records, workspace)
+            if owner.public_key.fingerprint != workspace.authorized_fingerprint:
                 return False
         self.operation = replace(self.operation, status=OperationStatus.SUCCEEDED, finished_at=now)
         records.operations.update(self.operation)
@@ -158,12 +158,6 @@ class Run:
         if final is not None:
             save(records, workspace, workspace.become(final, now), now)
         return True
-
-    def _workspace(self, records: Records) -> Workspace:
-        workspace = records.workspaces.get(self.operation.workspace_id)
-        if workspace is None:
-            raise InternalError(f"Workspace {self.operation.workspace_id} vanished from the database")
-        return workspace
 
     async def _write(self, record: Callable[[Records, datetime], T]) -> T:
         """Record something in one transaction, waiting for a database that does not answer."""

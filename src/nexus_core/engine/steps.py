@@ -10,12 +10,12 @@ from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.operation import Operation, OperationKind, StepName
 from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.deadline import within
+from nexus_core.engine.journal import owner_of
 from nexus_core.errors import (
     HostPortTaken,
     InstanceMissing,
     ProviderFailed,
     SshNotReady,
-    WorkspaceNotFound,
 )
 from nexus_core.policy import Policy
 from nexus_core.ports.clock import Clock
@@ -67,9 +67,7 @@ class Steps:
         The private half is never stored outside the container: a repeated creation makes another.
         """
         with self.store.snapshot() as records:
-            owner = records.users.get(workspace.owner_id)
-        if owner is None:
-            raise WorkspaceNotFound(f"The owner of {workspace.id} is not registered any more")
+            owner = owner_of(records, workspace)
         host_key = self.keys.generate_host_key()
         await self.provider.create(
             InstanceSpec(
@@ -130,8 +128,8 @@ class Steps:
     async def install_key(self, workspace: Workspace, operation: Operation) -> Edit | None:
         """Let the owner's present key, and no other, open the container."""
         with self.store.snapshot() as records:
-            owner = records.users.get(workspace.owner_id)
-        if owner is None or owner.public_key.fingerprint == workspace.authorized_fingerprint:
+            owner = owner_of(records, workspace)
+        if owner.public_key.fingerprint == workspace.authorized_fingerprint:
             return None
         try:
             await self.provider.authorize(workspace.container_id, owner.public_key)

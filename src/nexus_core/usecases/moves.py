@@ -9,8 +9,8 @@ from nexus_core.domain.operation import OperationStatus
 from nexus_core.domain.user import Caller
 from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.engine import Engine
-from nexus_core.engine.journal import supersede
-from nexus_core.errors import InvalidStatusTransition, ProviderFailed, WorkspaceNotFound
+from nexus_core.engine.journal import supersede, workspace_of
+from nexus_core.errors import InvalidStatusTransition, ProviderFailed
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.ids import Ids
 from nexus_core.ports.store import Store
@@ -57,9 +57,7 @@ class Moves:
         """
         operation = await self._engine.completion(begun.operation_id)
         with self._store.snapshot() as records:
-            workspace = records.workspaces.get(begun.workspace.id)
-        if workspace is None:
-            raise WorkspaceNotFound(f"There is no workspace {begun.workspace.id!r} any more")
+            workspace = workspace_of(records, operation)
         if operation.status is OperationStatus.FAILED:
             why = workspace.error.message if workspace.error else ""
             raise ProviderFailed(f"{workspace.name} could not be brought to the asked status", why=why)

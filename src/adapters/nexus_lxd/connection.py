@@ -1,0 +1,213 @@
+"""Requests to LXD's REST API through pylxd, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import pylxd
+import requests
+from pylxd.client import get_session_for_url
+
+from nexus_lxd.errors import LIBRARY_ERRORS, Refusal, refused, translated, unavailable
+
+T = TypeVar("T")
+JsonObject = dict[str, Any]
+Method = Literal["get", "post", "put", "patch", "delete"]
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 30.0
+_SLICE = 1  # seconds that LXD is asked to wait at a time; cancellation is noticed in between
+_UNWILLING = 60.0  # seconds for an operation that was asked to end and cannot be cancelled
+_DONE = 200  # LXD's operation status codes: below are stages of being under way
+
+
+class Connection:
+    """One LXD server and project, reached over its unix socket or HTTPS.
+
+    Opens nothing until the first request; a server that was away is simply tried again by the next
+    one. Every method raises `ProviderUnavailable` or the private `Refusal`, never a library's
+    exception. pylxd blocks, so each request runs on one of ``workers`` threads of our own, with a
+    pylxd client to each thread (a `requests.Session` is not promised to be safe across threads).
+
+    A request that changes something is seen to its end when its caller is cancelled: the thread is
+    never left behind with work that nobody waits for. Reads are abandoned at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str | None,
+        client_cert: Path | None,
+        client_key: Path | None,
+        server_cert: Path | None,
+        project: str,
+        workers: int,
+    ) -> None:
+        self._endpoint = endpoint
+        self._cert = (str(client_cert), str(client_key)) if client_cert and client_key else None
+        self._verify = str(server_cert) if server_cert else True
+        self._project = project
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="nexus-lxd")
+        # Whether LXD answers must be found out also while every worker waits for it.
+        self._urgent = ThreadPoolExecutor(2, thread_name_prefix="nexus-lxd-status")
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._closing = threading.Event()
+
+    async def get(
+        self,
+        *path: str,
+        params: Mapping[str, str] | None = None,
+        all_projects: bool = False,
+        urgent: bool = False,
+        within: float = READ_TIMEOUT,
+    ) -> Any:
+        """The ``metadata`` that LXD answers for this path."""
+        scope = {"all-projects": "true"} if all_projects else {"project": self._project}
+        query = {**scope, **(params or {})}
+        threads = self._urgent if urgent else self._threads
+        job = self._submit(threads, lambda: self._request("get", path, within, params=query).json()["metadata"])
+        return await asyncio.wrap_future(job)
+
+    async def text(self, *path: str, params: Mapping[str, str]) -> str:
+        """A file's content as text."""
+        query = {"project": self._project, **params}
+        job = self._submit(
+            self._threads, lambda: self._request("get", path, READ_TIMEOUT, params=query, is_api=False).text
+        )
+        return await asyncio.wrap_future(job)
+
+    async def send(self, method: Method, *path: str, params: Mapping[str, str] | None = None, **request: Any) -> None:
+        """A change that LXD makes before it answers."""
+        query = {"project": self._project, **(params or {})}
+        job = self._submit(self._threads, lambda: self._request(method, path, READ_TIMEOUT, params=query, **request))
+        await _to_its_end(job)
+
+    async def operate(self, method: Method, *path: str, within: float, **request: Any) -> JsonObject:
+        """A change that LXD makes in the background: returns the finished operation's record.
+
+        When the caller is cancelled, or after ``within`` seconds, LXD is asked to end the operation
+        (which it does for few kinds) and its end is waited for.
+        """
+        cancelled = threading.Event()
+        job = self._submit(self._threads, lambda: self._operate(method, path, within, cancelled, request))
+        return await _to_its_end(job, cancelled)
+
+    async def close(self) -> None:
+        """End what is under way as soon as it notices, and close the connections."""
+        self._closing.set()
+        for threads in (self._threads, self._urgent):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * _SLICE + 1):
+                    await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+        for session in self._sessions:
+            session.close()
+
+    # --- what follows runs on the threads ---
+
+    def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
+        if self._closing.is_set():
+            raise unavailable("This server is closing its connection.")
+        return threads.submit(_mapped, work)
+
+    def _request(self, method: Method, path: tuple[str, ...], within: float, **request: Any) -> requests.Response:
+        node = self._client().api
+        for part in path:
+            node = node[quote(part, safe="")]
+        response: requests.Response = getattr(node, method)(timeout=(CONNECT_TIMEOUT, within), **request)
+        return response
+
+    def _client(self) -> Any:
+        client = getattr(self._local, "client", None)
+        if client is None:
+            # Its warnings about attributes newer than itself would be printed for every operation.
+            os.environ.setdefault("PYLXD_WARNINGS", "none")
+            url = endpoint_url(self._endpoint)
+            session = get_session_for_url(url, cert=self._cert, verify=self._verify)
+            try:
+                client = pylxd.Client(endpoint=url, session=session, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+            except BaseException:
+                session.close()
+                raise
+            self._sessions.append(session)
+            self._local.client = client
+        return client
+
+    def _operate(
+        self, method: Method, path: tuple[str, ...], within: float, cancelled: threading.Event, request: JsonObject
+    ) -> JsonObject:
+        began = time.monotonic()
+        params = {"project": self._project}
+        body = self._request(method, path, READ_TIMEOUT, params=dict(params), **request).json()
+        operation: JsonObject = body["metadata"]
+        address = ("operations", str(operation["id"]))
+        asked_to_end: float | None = None
+        while operation["status_code"] < _DONE and not self._closing.is_set():
+            now = time.monotonic()
+            if asked_to_end is None and (cancelled.is_set() or now - began > within):
+                asked_to_end = now
+                with suppress(*LIBRARY_ERRORS):  # most kinds cannot be cancelled; then they are waited for
+                    self._request("delete", address, READ_TIMEOUT, params=dict(params))
+            if asked_to_end is not None and now - asked_to_end > _UNWILLING:
+                break
+            slice_of_time = {**params, "timeout": str(_SLICE)}
+            try:
+                waited = self._request("get", (*address, "wait"), READ_TIMEOUT, params=slice_of_time)
+            except LIBRARY_ERRORS as error:
+                meaning = translated(error)
+                if isinstance(meaning, Refusal) and meaning.missing:
+                    # Operations live in the daemon's memory: it was restarted, and how far it got is unknown.
+                    raise unavailable("It was restarted in the middle of the work.") from error
+                raise meaning from error
+            operation = waited.json()["metadata"]
+        return _finished(operation, within)
+
+
+def _finished(operation: JsonObject, within: float) -> JsonObject:
+    """The operation's record if it succeeded, else LXD's reason."""
+    if operation["status_code"] == _DONE:
+        return operation
+    if operation["status_code"] < _DONE:
+        raise Refusal(_DONE, f"it did not finish within {within:g} seconds")
+    # A failed operation is answered with HTTP 200; its own code is in the record.
+    raise refused(int(operation["status_code"]), str(operation.get("err", "")))
+
+
+def _mapped(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except LIBRARY_ERRORS as error:
+        raise translated(error) from error
+
+
+async def _to_its_end(job: Future[T], cancelled: threading.Event | None = None) -> T:
+    """The job's result; when the caller is cancelled, it is told and waited for before that is passed on."""
+    future = asyncio.wrap_future(job)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not job.cancel():  # it is running; had it still been in the queue, that would be all
+            if cancelled is not None:
+                cancelled.set()
+            await asyncio.wait({future})
+        raise
+
+
+def endpoint_url(endpoint: str | None) -> str:
+    """The form that pylxd takes: None is the socket where LXD's own client looks for it."""
+    if endpoint is None:
+        snap = Path("/var/snap/lxd/common/lxd")
+        folder = os.environ.get("LXD_DIR") or (str(snap) if snap.exists() else "/var/lib/lxd")
+        endpoint = f"{folder}/unix.socket"
+    if endpoint.startswith("https://"):
+        return endpoint.rstrip("/")
+    return "http+unix://" + quote(endpoint.removeprefix("unix:"), safe="")

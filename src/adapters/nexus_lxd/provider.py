@@ -1,0 +1,262 @@
+"""Workspaces as LXD containers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from nexus_core.domain.user import PublicKey
+from nexus_core.errors import InstanceMissing, ProviderFailed, ProviderUnavailable
+from nexus_core.ports.provider import Instance, InstanceSpec, InstanceState, ProviderStatus, WorkspaceProvider
+from nexus_lxd.connection import Connection
+from nexus_lxd.errors import Refusal, refusals
+from nexus_lxd.files import push_authorized_key, push_host_key
+from nexus_lxd.images import Images
+from nexus_lxd.instances import SERVER, WORKSPACE, absent, as_instance, find, limits, state_of
+from nexus_lxd.lanes import Lanes
+from nexus_lxd.network import Site, is_taken, read_site
+from nexus_lxd.removal import force_stop, hang_up, remove
+from nexus_lxd.stencils import NOT_COPIED, Stencils
+
+PUBLIC_IMAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "ubuntu": "https://cloud-images.ubuntu.com/releases",
+        "images": "https://images.lxd.canonical.com",
+    }
+)
+
+_CREATE_SECONDS = 600
+_START_SECONDS = 180
+_STOP_MARGIN = 10  # beyond the grace, for LXD to notice and clean up
+_STATUS_SECONDS = 4.5
+
+
+class LxdProvider(WorkspaceProvider):
+    """Makes workspaces in one project of one LXD server, each a container with a static address.
+
+    ``endpoint`` is the path of LXD's unix socket or an ``https://`` address (None: the local
+    socket); HTTPS takes the client's certificate and key, and the server's own certificate to pin.
+    ``remotes`` maps prefixes of image references to simplestreams servers. Nothing is opened before
+    the first call, and a server that was away is tried again by each call.
+
+    Besides workspaces it keeps in the project one stopped instance for each image in use, the
+    "stencil" that new ones are copied from.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_id: str,
+        endpoint: str | None = None,
+        client_cert: Path | None = None,
+        client_key: Path | None = None,
+        server_cert: Path | None = None,
+        project: str = "nexus",
+        remotes: Mapping[str, str] = PUBLIC_IMAGES,
+        workers: int = 16,
+    ) -> None:
+        self._server_id = server_id
+        self._connection = Connection(
+            endpoint=endpoint,
+            client_cert=client_cert,
+            client_key=client_key,
+            server_cert=server_cert,
+            project=project,
+            workers=workers,
+        )
+        self._images = Images(self._connection, server_id, remotes)
+        self._stencils = Stencils(self._connection, server_id)
+        self._lanes = Lanes()
+        self._site: Site | None = None
+        self._node = "lxd"
+
+    @property
+    def kind(self) -> str:
+        return "lxc"
+
+    async def close(self) -> None:
+        """End work under way and close the connections; instances stay as they are."""
+        await self._lanes.close()
+        await self._connection.close()
+
+    async def status(self) -> ProviderStatus:
+        try:
+            async with asyncio.timeout(_STATUS_SECONDS):
+                server = await self._connection.get(urgent=True, within=_STATUS_SECONDS)
+        except TimeoutError:
+            return ProviderStatus(False, self._node, error="LXD took the request and did not answer in time.")
+        except ProviderUnavailable as error:
+            return ProviderStatus(False, self._node, error=error.why)
+        except Refusal as refusal:
+            return ProviderStatus(False, self._node, error=refusal.reason)
+        environment = server["environment"] if server.get("auth") == "trusted" else {}
+        if not environment:
+            return ProviderStatus(False, self._node, error="LXD does not trust this server's certificate.")
+        self._node = environment["server_name"]
+        return ProviderStatus(True, self._node, version=environment["server_version"])
+
+    async def check_image(self, reference: str) -> None:
+        try:
+            with refusals(f"The image {reference!r} could not be looked up"):
+                await self._images.check(reference)
+        except ProviderUnavailable:
+            return
+
+    async def create(self, spec: InstanceSpec) -> Instance:
+        return await self._lanes.run(spec.name, partial(self._create, spec))
+
+    async def start(self, name: str) -> Instance:
+        return await self._lanes.run(name, partial(self._start, name))
+
+    async def stop(self, name: str, *, grace: float) -> None:
+        await self._lanes.run(name, partial(self._stop, name, grace))
+
+    async def delete(self, name: str) -> None:
+        await self._lanes.run(name, partial(self._delete, name))
+
+    async def authorize(self, name: str, key: PublicKey) -> None:
+        await self._lanes.run(name, partial(self._authorize, name, key))
+
+    async def observe(self, name: str) -> Instance:
+        with refusals(f"LXD could not say how {name} is"):
+            record = await self._own(name)
+        return absent(name) if record is None else as_instance(record)
+
+    async def instances(self) -> list[Instance]:
+        with refusals("LXD could not list its instances"):
+            records = await self._connection.get("instances", params={"recursion": "1"})
+        return [as_instance(record) for record in records if self._is_own(record)]
+
+    def _is_own(self, record: dict[str, Any]) -> bool:
+        config: dict[str, str] = record["config"]
+        return config.get(SERVER) == self._server_id
+
+    async def _own(self, name: str) -> dict[str, Any] | None:
+        """LXD's record of the instance if it carries this server's mark."""
+        record = await find(self._connection, name)
+        return record if record is not None and self._is_own(record) else None
+
+    async def _existing(self, name: str) -> dict[str, Any]:
+        record = await self._own(name)
+        if record is None:
+            raise InstanceMissing(f"There is no container {name}")
+        return record
+
+    async def _create(self, spec: InstanceSpec) -> Instance:
+        with refusals(f"LXD could not create {spec.name}"):
+            await self._remove_earlier(spec.name)
+            try:
+                address = await self._make(spec)
+            except Refusal:
+                # What was remembered may no longer be so: image, stencil or network were replaced meanwhile.
+                self._forget()
+                await self._remove_earlier(spec.name)
+                address = await self._make(spec)
+            await push_host_key(self._connection, spec.name, spec.host_key)
+            await push_authorized_key(self._connection, spec.name, spec.authorized_key)
+        return Instance(spec.name, spec.workspace_id, InstanceState.STOPPED, str(address))
+
+    def _forget(self) -> None:
+        self._site = None
+        self._images.forget()
+        self._stencils.forget()
+
+    async def _remove_earlier(self, name: str) -> None:
+        found = await find(self._connection, name)
+        if found is None:
+            return
+        if not self._is_own(found):
+            raise ProviderFailed(
+                f"There is another container called {name}",
+                why="It does not carry this server's mark, so it is left alone.",
+                fix="Rename or remove it in LXD, and start the workspace again.",
+            )
+        await remove(self._connection, name, found)
+
+    async def _make(self, spec: InstanceSpec) -> IPv4Address:
+        """The record and disk of the instance; its address is nobody else's."""
+        source = await self._stencils.source(await self._images.ready(spec.image))
+        site = self._site = self._site or await read_site(self._connection)
+        made = False
+        for address in site.candidates(spec.workspace_id):
+            place = {
+                "config": {**NOT_COPIED, **self._marks(spec), **limits(spec), **site.settings(address)},
+                "devices": site.devices(address, disk_bytes=spec.resources.disk_bytes),
+            }
+            try:
+                if made:
+                    await self._connection.send("patch", "instances", spec.name, json=place)
+                else:
+                    instance = {"name": spec.name, "profiles": ["default"], "source": source, **place}
+                    await self._connection.operate("post", "instances", json=instance, within=_CREATE_SECONDS)
+                    made = True
+            except Refusal as refusal:
+                if not refusal.address_taken:
+                    raise
+                continue
+            # Looked at after the fact, so that of two who chose the same address at once at least one notices.
+            if not await is_taken(self._connection, address, but=spec.name):
+                return address
+        raise ProviderFailed(
+            f"No address is free for {spec.name}",
+            why=f"Each one tried in {site.gateway.network} belongs to another instance.",
+            fix="Delete workspaces that are not needed (`nexus ls`), or give the bridge a larger subnet.",
+        )
+
+    def _marks(self, spec: InstanceSpec) -> dict[str, str]:
+        return {SERVER: self._server_id, WORKSPACE: spec.workspace_id, "user.nexus.hostname": spec.hostname}
+
+    async def _start(self, name: str) -> Instance:
+        with refusals(f"LXD could not start {name}"):
+            record = await self._existing(name)
+            if state_of(record) is not InstanceState.RUNNING:
+                action = {"action": "unfreeze" if record["status"] == "Frozen" else "start"}
+                try:
+                    await self._connection.operate(
+                        "put", "instances", name, "state", json=action, within=_START_SECONDS
+                    )
+                except Refusal as refusal:
+                    if not refusal.running:
+                        raise
+        return replace(as_instance(record), state=InstanceState.RUNNING)
+
+    async def _stop(self, name: str, grace: float) -> None:
+        with refusals(f"LXD could not stop {name}"):
+            record = await self._own(name)
+            if record is None or state_of(record) is InstanceState.STOPPED:
+                return
+            if grace > 0 and state_of(record) is InstanceState.RUNNING:
+                action = {"action": "stop", "force": False, "timeout": math.ceil(grace)}
+                try:
+                    await self._connection.operate(
+                        "put", "instances", name, "state", json=action, within=grace + _STOP_MARGIN
+                    )
+                except Refusal as refusal:
+                    if refusal.stopped:
+                        return
+                else:
+                    return
+            if state_of(record) is InstanceState.RUNNING:
+                await hang_up(self._connection, name)
+            await force_stop(self._connection, name)
+
+    async def _delete(self, name: str) -> None:
+        with refusals(f"LXD could not delete {name}"):
+            record = await self._own(name)
+            if record is None:
+                return
+            if state_of(record) is InstanceState.RUNNING:
+                await hang_up(self._connection, name)
+            await remove(self._connection, name, record)
+
+    async def _authorize(self, name: str, key: PublicKey) -> None:
+        with refusals(f"LXD could not change the key of {name}"):
+            await self._existing(name)
+            await push_authorized_key(self._connection, name, key)

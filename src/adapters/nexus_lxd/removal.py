@@ -1,0 +1,68 @@
+"""Stopping and removing instances, whatever state they are in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from nexus_core.errors import ProviderUnavailable
+from nexus_lxd.connection import Connection
+from nexus_lxd.errors import Refusal
+from nexus_lxd.instances import find
+
+_BUSY_FOR = 60  # tries, half a second apart, while LXD is at other work on the instance
+_TRIES = 3
+_PAUSE = 0.5
+
+
+async def hang_up(connection: Connection, name: str) -> None:
+    """End the SSH connections from inside, so that clients see them close; failure does not matter.
+
+    Without it the network card is gone before the goodbye is sent, and a client waits for ever.
+    """
+    command = {"command": ["pkill", "-TERM", "sshd"], "interactive": False, "wait-for-websocket": False}
+    with suppress(Refusal, ProviderUnavailable):
+        await connection.operate("post", "instances", name, "exec", json=command, within=2)
+
+
+async def force_stop(connection: Connection, name: str) -> None:
+    """Kill everything inside; an instance that does not run is fine."""
+    for attempt in range(_BUSY_FOR):
+        try:
+            action = {"action": "stop", "force": True, "timeout": 30}
+            await connection.operate("put", "instances", name, "state", json=action, within=60)
+        except Refusal as refusal:
+            if refusal.stopped or refusal.missing:
+                return
+            if not refusal.busy or attempt == _BUSY_FOR - 1:
+                raise
+            await asyncio.sleep(_PAUSE)
+        else:
+            return
+
+
+async def remove(connection: Connection, name: str, record: dict[str, Any]) -> None:
+    """Delete the instance that LXD described so, with its disk; tolerates that it goes away meanwhile.
+
+    Tries again while LXD is busy with it, and a few times more for a record that an LXD that was
+    killed has left half done.
+    """
+    failures = 0
+    for attempt in range(_BUSY_FOR):
+        if record["status"] != "Stopped":
+            with suppress(Refusal):  # what really keeps it from going is what the deletion says
+                await force_stop(connection, name)
+        try:
+            await connection.operate("delete", "instances", name, within=120)
+        except Refusal as refusal:
+            if not (refusal.busy or refusal.running):
+                failures += 1
+            if failures == _TRIES or attempt == _BUSY_FOR - 1:
+                raise
+        # LXD's answer to a deletion of what is not there, or no longer, looks like many others.
+        found = await find(connection, name)
+        if found is None:
+            return
+        record = found
+        await asyncio.sleep(_PAUSE)

@@ -1,0 +1,2 @@
+{% if config_get("user.nexus.gateway", "") != "" %}nameserver {{ config_get("user.nexus.gateway", "") }}
+{% endif %}

@@ -1,0 +1,54 @@
+"""Watching a workspace until it has come up or failed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, Protocol
+
+from nexus_cli.api import Api
+from nexus_cli.errors import Refused, ServerUnreachable
+
+_COMING_UP = frozenset({"pending", "creating", "starting"})
+_OFTEN: Final = 0.2
+_SELDOM: Final = 1.0
+_OFTEN_UNTIL: Final = 15.0
+_WITHOUT_SERVER: Final = 60.0
+"""Seconds: looked at five times a second at first, then every second; a server that is restarted meanwhile is waited for."""
+
+
+class View(Protocol):
+    """Who is shown how far the workspace is."""
+
+    def update(self, workspace: dict[str, Any]) -> None:
+        """The workspace as it is now; called again and again."""
+        ...
+
+    def away(self, seconds: float) -> None:
+        """The server has not answered for this long; watching goes on."""
+        ...
+
+
+def follow(api: Api, identifier: str, view: View) -> dict[str, Any]:
+    """The workspace once it is not on its way up any more.
+
+    A server that is away for up to a minute is waited for: what it has accepted goes on when it is
+    back. Raises `ServerUnreachable` after that, and `Refused` when the workspace is gone.
+    """
+    began = answered = time.monotonic()
+    while True:
+        try:
+            workspace: dict[str, Any] = api.get("workspaces", identifier, "status")
+        except ServerUnreachable:
+            if time.monotonic() - answered > _WITHOUT_SERVER:
+                raise
+            view.away(time.monotonic() - answered)
+        except Refused as refused:
+            if refused.status not in (429, 503) or time.monotonic() - answered > _WITHOUT_SERVER:
+                raise
+            view.away(time.monotonic() - answered)
+        else:
+            answered = time.monotonic()
+            view.update(workspace)
+            if workspace["status"] not in _COMING_UP:
+                return workspace
+        time.sleep(_OFTEN if time.monotonic() - began < _OFTEN_UNTIL else _SELDOM)

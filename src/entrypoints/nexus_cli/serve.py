@@ -1,0 +1,149 @@
+"""``nexus serve``: the whole server in one process, from settings to the last closed connection."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from nexus_cli import logs
+from nexus_cli.errors import CannotServe
+from nexus_cli.exit_codes import ExitCode
+from nexus_cli.listening import listen as listen_on
+from nexus_cli.listening import url_of
+from nexus_core.errors import Conflict, Invalid, NexusError, Unavailable
+from nexus_wiring.settings import Settings, load
+
+if TYPE_CHECKING:
+    from nexus_wiring.container import Container
+
+_log = logging.getLogger(__name__)
+
+DISTRIBUTION = "nexus-workspaces"
+
+
+def serve(
+    *,
+    listen: Annotated[str | None, Parameter(help="Address and port of the HTTP API. [default: 127.0.0.1:3001]")] = None,
+    state_dir: Annotated[
+        Path | None, Parameter(help="Directory of the database and the administrator's token.")
+    ] = None,
+    config: Annotated[
+        Path | None, Parameter(env_var="NEXUS_CONFIG", help="Settings file; see docs/reference/settings.md.")
+    ] = None,
+) -> int:
+    """Run the server until it is told to stop (Ctrl-C or SIGTERM).
+
+    Settings come from the file, then from NEXUS_ variables, then from these options; the last one
+    wins. Workspaces run on while the server is stopped.
+    """
+    try:
+        chosen = {"listen": listen, "state_dir": None if state_dir is None else str(state_dir)}
+        settings, warnings = load(config, os.environ, chosen)
+        return run(settings, warnings)
+    except NexusError as error:
+        raise _cannot_serve(error) from error
+
+
+def run(settings: Settings, warnings: list[str], wire: Callable[[Settings], Container] | None = None) -> int:
+    """Serve with these settings until SIGTERM or SIGINT; the exit code.
+
+    ``wire`` puts the parts together; programs and tests that exchange some give their own. Raises
+    `NexusError` where the server cannot start.
+    """
+    os.umask(0o077)
+    logs.configure(settings.log_level)
+    for warning in warnings:
+        _log.warning(warning)
+    with listen_on(settings.address) as sock:
+        container = (wire or _wire)(settings)
+        lock = container.state().hold()
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(container, settings, sock))
+        finally:
+            os.close(lock)
+    return ExitCode.OK
+
+
+async def _serve(container: Container, settings: Settings, sock: socket.socket) -> None:
+    """Open everything, serve, and close in the opposite order."""
+    from nexus_http.app import create_app
+    from nexus_http.server import serve as serve_http
+
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with AsyncExitStack() as opened:
+        store = container.store()
+        opened.callback(store.close)
+        provider = container.provider()
+        opened.push_async_callback(_close, provider)
+        nexus = container.nexus()
+        state = container.state()
+        nexus.admit_administrator(state.administrator_secret(container.ids()))
+        opened.push_async_callback(nexus.close)
+        resumed = await nexus.open()
+        if resumed:
+            _log.info("took up unfinished operations", extra={"operations": resumed})
+        release = version(DISTRIBUTION)
+        app = create_app(nexus, public_host=settings.public_host, version=release)
+        sys.stderr.write(
+            f"Nexus {release} listens on {url_of(sock)}; the administrator's token is in {state.admin_token}\n"
+        )
+        sys.stderr.flush()
+        await serve_http(app, sock=sock, stop=stop)
+        _log.info("stopping")
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first SIGTERM or SIGINT asks for an orderly end; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+
+
+async def _close(provider: object) -> None:
+    close: Any = getattr(provider, "close", None)
+    if close is not None:
+        outcome = close()
+        if inspect.isawaitable(outcome):
+            await outcome
+
+
+def _wire(settings: Settings) -> Container:
+    from dependency_injector import providers
+
+    from nexus_wiring.container import Container
+
+    return Container(settings=providers.Object(settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _cannot_serve(error: NexusError) -> CannotServe:
+    """The core's error with the exit code of the branch it hangs on."""
+    branches = {Invalid: ExitCode.USAGE, Conflict: ExitCode.CONFLICT, Unavailable: ExitCode.TRY_LATER}
+    code = next((code for branch, code in branches.items() if isinstance(error, branch)), ExitCode.FAILED)
+    said = {"code": error.code, "what": error.what, "why": error.why, "fix": error.fix, "details": error.details}
+    return CannotServe(said, code)
