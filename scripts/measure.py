@@ -47,12 +47,18 @@ class Server:
         return {**os.environ, "NEXUS_URL": self.url, "NEXUS_STATE_DIR": str(self.state)}
 
 
-def start_server(state: Path) -> Server:
-    """Start a server on this state directory and a free port of loopback, and wait until it answers."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+def free_port() -> int:
+    """A port of loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def start_server(state: Path, *, port: int | None = None) -> Server:
+    """Start a server on this state directory and a free port of loopback, and wait until it answers."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
     with (state / "server.log").open("ab") as log:
@@ -198,9 +204,7 @@ def by_hand(key: Path, folder: Path, name: str) -> float:
         command = ["lxc", "--project", PROJECT, *arguments]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **more)
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     began = time.perf_counter()
     try:
         lxc("launch", "--quiet", IMAGE, name)

@@ -82,7 +82,9 @@ class Nexus:
         self.start_workspace = StartWorkspace(moves=moves)
         self.stop_workspace = StopWorkspace(store=store, provider=provider, moves=moves)
         self.delete_workspace = DeleteWorkspace(store=store, moves=moves)
-        self.show_server = ShowServer(store=store, reconciler=self.reconciler, clock=clock, policy=policy)
+        self.show_server = ShowServer(
+            store=store, provider=provider, reconciler=self.reconciler, clock=clock, policy=policy
+        )
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> int:

@@ -15,6 +15,7 @@ class Policy:
     """Limits, defaults and intervals; times are in seconds unless the name says otherwise."""
 
     ssh_ports: PortRange = field(default=PortRange(2222, 2299))
+    service_ports: PortRange = field(default=PortRange(23000, 23999))
     default_image: str = "nexus-base"
     default_resources: Resources = field(default=Resources(cpu=2, memory="4GiB", disk="20GiB"))
     # Four creations at once are the fastest a two-core node does (field measurement: 2.6 a second,

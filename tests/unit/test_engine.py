@@ -394,17 +394,22 @@ async def test_publishing_leads_to_the_containers_own_address(world: World) -> N
     assert world.publisher.target(2222) == Target(instance.address, 22)
 
 
-async def test_someone_who_stops_waiting_is_not_missed(world: World) -> None:
+async def test_someone_who_stops_waiting_harms_no_one_else(world: World) -> None:
     alice = world.register()
     workspace = await world.running(alice)
     stuck = world.faults.hang("stop")
     impatient = asyncio.ensure_future(world.nexus.stop_workspace(alice, workspace.id))
-    patient = asyncio.ensure_future(world.nexus.engine.completion("op-000000000002"))
     await stuck.entered.wait()
+    operation = world.show(workspace.id).operation
+    assert operation is not None
+    patient = asyncio.ensure_future(world.nexus.engine.completion(operation.id))
     await world.clock.settle()
     impatient.cancel()
+    world.nexus.engine._resolve(operation.id, ProviderUnavailable("LXD is away"))
+    with pytest.raises(ProviderUnavailable):
+        await patient
     stuck.release()
-    assert (await patient).finished_at is not None
+    await world.idle()
     assert world.show(workspace.id).workspace.status is Status.STOPPED
 
 

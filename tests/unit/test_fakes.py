@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -106,7 +106,7 @@ class TestFakePublisher(PublisherContract):
         publisher = FakePublisher(host=host)
 
         @contextmanager
-        def listening(port: int) -> Iterator[None]:
+        def listening(port: int) -> Generator[None]:
             publisher.listen(port)
             yield
             publisher.stop_listening(port)

@@ -176,3 +176,13 @@ async def test_health_tells_of_a_database_that_cannot_be_written(world: World, m
 
     monkeypatch.setattr(world.store, "check_writable", full)
     assert world.nexus.show_server.health().status == "unavailable"
+
+
+async def test_a_workspace_without_a_port_has_none_to_withdraw(world: World) -> None:
+    """No such workspace is made yet: this is what the reconciler does with one."""
+    alice = world.register()
+    workspace = await world.running(alice)
+    world.provider.halt(workspace.container_id)
+    await world.nexus.reconciler._show_as_it_is(replace(workspace, ssh_port=None))
+    assert world.show(workspace.id).workspace.status is Status.STOPPED
+    assert world.faults.count("withdraw") == 0

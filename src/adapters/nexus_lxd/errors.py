@@ -23,7 +23,13 @@ _HOST_PATH = re.compile(r"(?<![\w.:/])/(?:dev|etc|home|mnt|opt|proc|root|run|sna
 _LONGEST_REASON = 500
 
 # Said while the daemon goes down or comes up, or a cluster has lost its majority: it will pass.
-_PASSING = ("shutting down", "not ready yet", "no available dqlite leader", "no known dqlite leader")
+_PASSING = (
+    "lxd is shutting down",
+    "daemon is shutting down",
+    "daemon not ready yet",
+    "no available dqlite leader",
+    "no known dqlite leader",
+)
 
 _NOT_ANSWERING = (
     "Check on the host that the LXD daemon runs (`lxc query /1.0`); work that waits for it goes on by itself."

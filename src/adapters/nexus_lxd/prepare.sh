@@ -37,6 +37,8 @@ wanted=
 for command in sudo git; do have "$command" || wanted="$wanted $command"; done
 have ip || wanted="$wanted iproute2"
 [ -x /lib/systemd/systemd-networkd ] || [ -x /usr/lib/systemd/systemd-networkd ] || wanted="$wanted systemd-networkd"
+# Without udev, systemd-networkd waits for the network card for ever.
+[ -x /lib/systemd/systemd-udevd ] || [ -x /usr/lib/systemd/systemd-udevd ] || wanted="$wanted udev"
 if have pkill; then :; elif have apt-get; then wanted="$wanted procps"; else wanted="$wanted procps-ng"; fi
 [ -d /etc/ssl/certs ] || wanted="$wanted ca-certificates"
 if [ -n "$wanted" ]; then

@@ -34,6 +34,7 @@ PUBLIC_IMAGES: Mapping[str, str] = MappingProxyType(
 
 _CREATE_SECONDS = 600
 _START_SECONDS = 180
+_FIRST_ASKING = 2
 _STOP_MARGIN = 10  # beyond the grace, for LXD to notice and clean up
 _STATUS_SECONDS = 4.5
 
@@ -232,20 +233,28 @@ class LxdProvider(WorkspaceProvider):
             record = await self._own(name)
             if record is None or state_of(record) is InstanceState.STOPPED:
                 return
-            if grace > 0 and state_of(record) is InstanceState.RUNNING:
-                action = {"action": "stop", "force": False, "timeout": math.ceil(grace)}
-                try:
-                    await self._connection.operate(
-                        "put", "instances", name, "state", json=action, within=grace + _STOP_MARGIN
-                    )
-                except Refusal as refusal:
-                    if refusal.stopped:
-                        return
-                else:
-                    return
+            if state_of(record) is InstanceState.RUNNING and await self._shut_down(name, grace):
+                return
             if state_of(record) is InstanceState.RUNNING:
                 await hang_up(self._connection, name)
             await force_stop(self._connection, name)
+
+    async def _shut_down(self, name: str, grace: float) -> bool:
+        """Ask the system inside to shut down; whether it did within the grace."""
+        seconds = math.ceil(grace)
+        first = min(_FIRST_ASKING, seconds)
+        # Asked twice: systemd loses a request that comes in the first moments of its boot.
+        for timeout in filter(None, (first, seconds - first)):
+            action = {"action": "stop", "force": False, "timeout": timeout}
+            within = timeout + _STOP_MARGIN
+            try:
+                await self._connection.operate("put", "instances", name, "state", json=action, within=within)
+            except Refusal as refusal:
+                if refusal.stopped:
+                    return True
+            else:
+                return True
+        return False
 
     async def _delete(self, name: str) -> None:
         with refusals(f"LXD could not delete {name}"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from inspect import cleandoc
+from typing import Final, NamedTuple
 
 from cyclopts import App, Group
 
@@ -12,28 +13,107 @@ OPENING: Final = "Opening"
 PEOPLE: Final = "People"
 SERVER: Final = "Server"
 
-TABLE: Final[tuple[tuple[str, str, str, str], ...]] = (
-    # command, where it is, group, one line
-    ("create", "nexus_cli.create:create", WORKSPACES, "Create a workspace and watch it come up."),
-    ("ls", "nexus_cli.workspaces:ls", WORKSPACES, "List workspaces, newest first."),
-    ("show", "nexus_cli.workspaces:show", WORKSPACES, "Show all there is to know about a workspace."),
-    ("start", "nexus_cli.create:start", WORKSPACES, "Start a workspace again, from where it stopped or failed."),
-    ("stop", "nexus_cli.workspaces:stop", WORKSPACES, "Stop a workspace; its files stay."),
-    ("rm", "nexus_cli.workspaces:rm", WORKSPACES, "Delete a workspace and everything in it."),
-    ("ssh", "nexus_cli.ssh:ssh", OPENING, "Open a workspace, or run a command in it."),
-    ("ssh-config", "nexus_cli.ssh_config:ssh_config", OPENING, "Print host entries for OpenSSH and editors."),
-    ("register", "nexus_cli.users:register", PEOPLE, "Register a GitHub user and the key that opens its workspaces."),
-    ("rotate-key", "nexus_cli.users:rotate_key", PEOPLE, "Exchange a user's SSH key, in every running workspace too."),
-    ("token new", "nexus_cli.tokens:new", PEOPLE, "Issue an API token; it is shown once."),
-    ("token ls", "nexus_cli.tokens:ls", PEOPLE, "List a user's tokens."),
-    ("token rm", "nexus_cli.tokens:rm", PEOPLE, "Revoke a token at once."),
-    ("serve", "nexus_cli.serve:serve", SERVER, "Run the server until it is told to stop."),
-    ("status", "nexus_cli.server:status", SERVER, "Show the server in figures."),
-    ("health", "nexus_cli.server:health", SERVER, "Say whether the server is well; needs no token."),
+
+class Command(NamedTuple):
+    """One command: its words, where its function is, its group, and its help, the first line of which is listed."""
+
+    name: str
+    where: str
+    group: str
+    help: str
+
+
+TABLE: Final = (
+    Command(
+        "create",
+        "nexus_cli.create:create",
+        WORKSPACES,
+        """Create a workspace and watch it come up.
+
+        The steps go to standard error; the one line on standard output is the ssh command that
+        opens it. Interrupting this command does not stop the creation.
+        """,
+    ),
+    Command("ls", "nexus_cli.workspaces:ls", WORKSPACES, "List workspaces, newest first."),
+    Command("show", "nexus_cli.workspaces:show", WORKSPACES, "Show all there is to know about a workspace."),
+    Command(
+        "start",
+        "nexus_cli.create:start",
+        WORKSPACES,
+        """Start a workspace again, from where it was stopped or failed.
+
+        It keeps its files, its host key and its port.
+        """,
+    ),
+    Command("stop", "nexus_cli.workspaces:stop", WORKSPACES, "Stop a workspace; its files stay."),
+    Command("rm", "nexus_cli.workspaces:rm", WORKSPACES, "Delete a workspace and everything in it."),
+    Command(
+        "ssh",
+        "nexus_cli.ssh:ssh",
+        OPENING,
+        """Open a workspace, or run a command in it.
+
+        `nexus ssh web` opens a shell, `nexus ssh web -- make test` runs a program. Several words
+        arrive as the program and its arguments, untouched; a single one is a line for the shell, as in
+        `nexus ssh web -- 'cd src && make'`. The host key is known beforehand and checked. Your own
+        ssh configuration holds (identities, agent, jump hosts); ~/.ssh is never written to. The exit
+        code is that of ssh.
+        """,
+    ),
+    Command(
+        "ssh-config",
+        "nexus_cli.ssh_config:ssh_config",
+        OPENING,
+        """Print host entries for OpenSSH and editors.
+
+        `nexus ssh-config > ~/.ssh/nexus.conf` once, and `Include nexus.conf` at the top of
+        ~/.ssh/config: then `ssh web.nexus`, rsync and editors open the workspace `web`, with its
+        host key known. Names that two owners use are written OWNER.NAME.nexus. Only the state
+        directory is written to.
+        """,
+    ),
+    Command(
+        "register",
+        "nexus_cli.users:register",
+        PEOPLE,
+        "Register a GitHub user and the key that opens its workspaces.",
+    ),
+    Command(
+        "rotate-key",
+        "nexus_cli.users:rotate_key",
+        PEOPLE,
+        """Exchange a user's SSH key, in every running workspace too.
+
+        When it returns, the old key opens none of them; stopped ones get the new key when they start.
+        """,
+    ),
+    Command("token new", "nexus_cli.tokens:new", PEOPLE, "Issue an API token; it is shown once."),
+    Command("token ls", "nexus_cli.tokens:ls", PEOPLE, "List a user's tokens."),
+    Command("token rm", "nexus_cli.tokens:rm", PEOPLE, "Revoke a token at once."),
+    Command(
+        "serve",
+        "nexus_cli.serve:serve",
+        SERVER,
+        """Run the server until it is told to stop (Ctrl-C or SIGTERM).
+
+        Settings come from the file, then from NEXUS_ variables, then from these options: the last one
+        wins. Requests under way are answered before it ends; workspaces run on without it.
+        """,
+    ),
+    Command("status", "nexus_cli.server:status", SERVER, "Show the server in figures."),
+    Command(
+        "health",
+        "nexus_cli.server:health",
+        SERVER,
+        """Say whether the server is well; needs no token.
+
+        Ends with 0 if it is, also where a node is away (degraded), and with 7 if the database is.
+        """,
+    ),
 )
 
 _ABOUT = "Development workspaces on LXD, opened over SSH."
-_EPILOGUE = "Exit codes, variables and every option: docs/reference/cli.md."
+_EPILOGUE = "Exit codes and variables: docs/reference/cli.md."
 
 
 def application() -> App:
@@ -50,18 +130,19 @@ def application() -> App:
     }
     token = App(name="token", help="Issue, list and revoke API tokens.", group=groups[PEOPLE])
     app.command(token)
-    for name, where, group, line in TABLE:
-        parent, _, last = name.rpartition(" ")
+    for place, command in enumerate(TABLE):
+        parent, _, last = command.name.rpartition(" ")
+        text = cleandoc(command.help)
         if parent:
-            token.command(where, name=last, help=line)
+            token.command(command.where, name=last, help=text, sort_key=place)
         else:
-            app.command(where, name=last, help=line, group=groups[group])
+            app.command(command.where, name=last, help=text, group=groups[command.group], sort_key=place)
     return app
 
 
 def command_named(tokens: Sequence[str]) -> str:
     """The command that these tokens begin with, or the empty string."""
-    names = {name for name, *_ in TABLE}
+    names = {command.name for command in TABLE}
     for length in (2, 1):
         if " ".join(tokens[:length]) in names:
             return " ".join(tokens[:length])

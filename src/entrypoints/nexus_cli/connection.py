@@ -33,7 +33,9 @@ class Connection:
         Path | None,
         Parameter(env_var="NEXUS_STATE_DIR", help="Where admin-token is looked for and host keys are kept."),
     ] = None
-    json: Annotated[bool, Parameter(negative=(), help="Print the API's own JSON, and errors as JSON too.")] = False
+    json: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Print the API's own JSON, and errors as JSON too.")
+    ] = False
 
     @property
     def state_path(self) -> Path:

@@ -14,11 +14,12 @@ from nexus_cli.names import checked_id, workspace_id
 from nexus_cli.screen import answer_json, note, say
 from nexus_cli.workspaces import Name, Owner
 
-Wait = Annotated[bool, Parameter(help="Watch it until it runs, or only ask for it.")]
+Wait = Annotated[bool, Parameter(show_default=False, help="Watch it until it runs, or only ask for it.")]
 
 
 def create(
     name: Annotated[str, Parameter(help="Name of the workspace, such as my-project.")],
+    /,
     *,
     user: Annotated[str | None, Parameter(alias="--owner", help="Whose it shall be; for the administrator.")] = None,
     image: Annotated[str | None, Parameter(help="Local alias, or a remote image such as ubuntu:22.04.")] = None,
@@ -51,6 +52,7 @@ def create(
 
 def start(
     name: Name,
+    /,
     *,
     owner: Owner = None,
     wait: Wait = True,

@@ -9,11 +9,11 @@ from nexus_cli.api import Api
 from nexus_cli.errors import Refused, ServerUnreachable
 
 _COMING_UP = frozenset({"pending", "creating", "starting"})
+# Seconds. Looked at five times a second at first, for most are up within a few; later every second.
 _OFTEN: Final = 0.2
-_SELDOM: Final = 1.0
 _OFTEN_UNTIL: Final = 15.0
+_SELDOM: Final = 1.0
 _WITHOUT_SERVER: Final = 60.0
-"""Seconds: looked at five times a second at first, then every second; a server that is restarted meanwhile is waited for."""
 
 
 class View(Protocol):

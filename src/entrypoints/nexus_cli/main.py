@@ -42,7 +42,9 @@ def _run(tokens: list[str]) -> int:
     try:
         outcome = application()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as exc:
-        raise WrongUsage(str(exc).strip().rstrip("."), fix=_where_to_look(tokens)) from exc
+        # Without the list of every command, which is cut off at the terminal's width.
+        what = str(exc).partition(" Available commands:")[0].strip().rstrip(".")
+        raise WrongUsage(what, fix=_where_to_look(tokens)) from exc
     return ExitCode.OK if outcome is None else int(outcome)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-_MARKS = {"done": "✓", "failed": "✗", "cancelled": "–", "pending": "·"}
+_MARKS = {"done": "✓", "failed": "✗", "cancelled": "-", "pending": "·"}
 _FINISHED = frozenset({"done", "failed", "cancelled"})
 
 

@@ -133,4 +133,5 @@ def report(error: CommandError, *, as_json: bool) -> None:
                 err.print(Text.assemble((f"  {label}: " if index == 0 else "       ", "bold"), visible(line)))
     for key, value in error.details.items():
         err.print(f"  {visible(key)}: {visible(value if isinstance(value, str) else json.dumps(value))}")
-    err.print(visible(f"  ({envelope['error']}, request {envelope['request_id'] or 'not sent'})"), style="dim")
+    request = f", request {envelope['request_id']}" if envelope["request_id"] else ""
+    err.print(visible(f"  ({envelope['error']}{request})"), style="dim")

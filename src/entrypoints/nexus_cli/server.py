@@ -7,7 +7,7 @@ from typing import Any
 from nexus_cli.connection import Connection, connected
 from nexus_cli.exit_codes import ExitCode
 from nexus_cli.screen import answer_json, pairs
-from nexus_cli.words import age, duration, size
+from nexus_cli.words import age, size, span
 
 
 def health(*, connection: Connection | None = None) -> int:
@@ -42,16 +42,18 @@ def status(*, connection: Connection | None = None) -> None:
 
 
 def _health(said: dict[str, Any]) -> dict[str, str | None]:
-    nodes = {
-        f"node {name}": f"{node['status']} ({node['provider']}), heard of {age(node['last_heartbeat'])} ago"
-        for name, node in said["nodes"].items()
-    }
+    nodes = {f"node {name}": _node(one) for name, one in said["nodes"].items()}
     return {
         "status": said["status"],
         "version": said["version"],
-        "up for": duration(said["uptime_seconds"] * 1000),
+        "up for": span(said["uptime_seconds"]),
         **nodes,
     }
+
+
+def _node(node: dict[str, Any]) -> str:
+    heard = f"heard of {age(node['last_heartbeat'])} ago" if node["last_heartbeat"] else "never heard of"
+    return f"{node['status']} ({node['provider']}), {heard}, {node['workspaces']} workspaces"
 
 
 def _ports(ports: dict[str, Any]) -> str:

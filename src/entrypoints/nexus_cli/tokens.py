@@ -18,6 +18,7 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 def new(
     label: Annotated[str, Parameter(help="What it is for, such as laptop.")],
+    /,
     *,
     user: User = None,
     expires: Annotated[
@@ -25,7 +26,7 @@ def new(
     ] = None,
     scope: Annotated[
         list[Literal["read", "write"]] | None,
-        Parameter(negative=(), help="What it may do; give it twice for both. [default: both]"),
+        Parameter(negative=(), show_default=False, help="What it may do; give it twice for both. [default: both]"),
     ] = None,
     connection: Connection | None = None,
 ) -> None:
@@ -71,6 +72,7 @@ def ls(*, user: User = None, connection: Connection | None = None) -> None:
 
 def rm(
     token_id: Annotated[str, Parameter(help="Id of the token, from `nexus token ls`.")],
+    /,
     *,
     user: User = None,
     connection: Connection | None = None,

@@ -21,6 +21,7 @@ User = Annotated[
 
 def register(
     name: Annotated[str, Parameter(help="The user's GitHub name.")],
+    /,
     *,
     key: Annotated[str, Parameter(help="File with the public key that shall open the workspaces; - reads it.")],
     github_id: Annotated[int | None, Parameter(help="The account's number at GitHub.")] = None,
@@ -44,6 +45,7 @@ def register(
 
 def rotate_key(
     key: Annotated[str, Parameter(help="File with the new public key; - reads it.")],
+    /,
     *,
     user: User = None,
     connection: Connection | None = None,

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from nexus_cli.errors import ServerUnreachable, WrongUsage
 
 API = "/api/v1"
-_CONNECT_TIMEOUT = 10.0
 
 
 class ConnectionLost(Exception):
@@ -60,14 +59,21 @@ def parse_url(url: str) -> Server:
 
 
 def send(
-    server: Server, method: str, path: str, *, headers: Mapping[str, str], body: Any = None, timeout: float = 30.0
+    server: Server,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    body: Any = None,
+    timeout: float = 30.0,
+    connect_timeout: float = 10.0,
 ) -> Answer:
     """Send one request to the API and read the answer whole.
 
     ``path`` begins after ``/api/v1``; ``timeout`` is how long the server may be silent. Raises
     `ServerUnreachable` where no connection could be made, and `ConnectionLost` where it broke.
     """
-    connection = _connect(server)
+    connection = _connect(server, connect_timeout)
     payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
     sent = {"Accept": "application/json", "User-Agent": "nexus-cli", "Connection": "close", **headers}
     if payload is not None:
@@ -85,17 +91,17 @@ def send(
         connection.close()
 
 
-def _connect(server: Server) -> http.client.HTTPConnection:
+def _connect(server: Server, timeout: float) -> http.client.HTTPConnection:
     connection: http.client.HTTPConnection
     try:
         if server.secure:
             import ssl
 
             connection = http.client.HTTPSConnection(
-                server.host, server.port, timeout=_CONNECT_TIMEOUT, context=ssl.create_default_context()
+                server.host, server.port, timeout=timeout, context=ssl.create_default_context()
             )
         else:
-            connection = http.client.HTTPConnection(server.host, server.port, timeout=_CONNECT_TIMEOUT)
+            connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout)
         connection.connect()
     except (OSError, UnicodeError) as exc:
         raise ServerUnreachable(f"No server answers at {server.url}", why=_reason(exc)) from exc

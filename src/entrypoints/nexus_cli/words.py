@@ -6,18 +6,22 @@ from datetime import UTC, datetime
 
 
 def age(moment: str | None, now: datetime | None = None) -> str:
-    """How long ago an RFC 3339 moment was, in its largest unit: ``41 s``, ``5 min``, ``3 h``, ``12 d``."""
+    """How long ago an RFC 3339 moment was: ``41 s``, ``5 min``, ``3 h``, ``12 d``; ``-`` for None."""
     if moment is None:
         return "-"
     try:
         then = datetime.fromisoformat(moment)
-        seconds = max(0.0, ((now or datetime.now(UTC)) - then).total_seconds())
+        return span(((now or datetime.now(UTC)) - then).total_seconds())
     except (ValueError, TypeError):
         return moment
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit; a negative one, which clocks that differ give, is none."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
-    return f"{int(seconds)} s"
+    return f"{max(0, int(seconds))} s"
 
 
 def duration(milliseconds: float | None) -> str:

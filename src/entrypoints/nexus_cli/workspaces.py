@@ -21,7 +21,9 @@ def ls(
     *,
     owner: Annotated[str | None, Parameter(alias="--user", help="Only this user's.")] = None,
     status: Annotated[str | None, Parameter(help="Only those in this status: running, stopped, error, …")] = None,
-    all_pages: Annotated[bool, Parameter(name="--all", negative=(), help="Every page, not the newest 50.")] = False,
+    all_pages: Annotated[
+        bool, Parameter(name="--all", negative=(), show_default=False, help="Every page, not the newest 50.")
+    ] = False,
     connection: Connection | None = None,
 ) -> None:
     """List workspaces, newest first."""
@@ -36,7 +38,14 @@ def ls(
         answer_json(page)
         return
     rows = [
-        (one["name"], one["owner"], one["status"], str(one["ssh_port"] or "-"), age(one["created_at"]), one["workspace_id"])
+        (
+            one["name"],
+            one["owner"],
+            one["status"],
+            str(one["ssh_port"] or "-"),
+            age(one["created_at"]),
+            one["workspace_id"],
+        )
         for one in page["workspaces"]
     ]
     if not rows:
@@ -47,7 +56,7 @@ def ls(
         note(f"{len(rows)} of {page['total']} are shown; --all shows every one.")
 
 
-def show(name: Name, *, owner: Owner = None, connection: Connection | None = None) -> None:
+def show(name: Name, /, *, owner: Owner = None, connection: Connection | None = None) -> None:
     """Show all there is to know about a workspace."""
     from nexus_cli.details import describe
 
@@ -62,8 +71,11 @@ def show(name: Name, *, owner: Owner = None, connection: Connection | None = Non
 
 def stop(
     name: Name,
+    /,
     *,
-    force: Annotated[bool, Parameter(negative=(), help="At once, without giving its programs time to end.")] = False,
+    force: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="At once, without giving its programs time to end.")
+    ] = False,
     owner: Owner = None,
     connection: Connection | None = None,
 ) -> None:
@@ -80,8 +92,9 @@ def stop(
 
 def rm(
     name: Name,
+    /,
     *,
-    force: Annotated[bool, Parameter(negative=(), help="Also if it is running.")] = False,
+    force: Annotated[bool, Parameter(negative=(), show_default=False, help="Also if it is running.")] = False,
     owner: Owner = None,
     connection: Connection | None = None,
 ) -> None:

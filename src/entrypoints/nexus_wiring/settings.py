@@ -54,17 +54,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     creations_at_once: Annotated[int, _says("Creations and starts at work at once; more wait.", ge=1, le=64)] = 4
     others_at_once: Annotated[int, _says("Stops, deletions and key rotations at work at once.", ge=1, le=64)] = 8
     stop_grace: Annotated[float, _says("Time a container has to stop politely.", ge=0, le=600)] = 10.0
-    deadlines: Annotated[
-        dict[str, float], _says("Time a step may take, by its name; those left out keep theirs.")
-    ] = {}
+    deadlines: Annotated[dict[str, float], _says("Time a step may take, by its name; those left out keep theirs.")] = {}
     heartbeat_interval: Annotated[float, _says("Time between two questions to LXD.", ge=1, le=3600)] = 10.0
     reconcile_interval: Annotated[float, _says("Time between two reconciliations.", ge=1, le=3600)] = 30.0
     orphan_grace: Annotated[float, _says("Time before a container without a workspace is removed.", ge=0)] = 60.0
     retention_days: Annotated[float, _says("Days that deleted things and old events are kept.", ge=0)] = 30.0
     idempotency_hours: Annotated[float, _says("Hours that an Idempotency-Key is kept.", ge=0)] = 24.0
-    lxd_endpoint: Annotated[
-        str | None, _says("LXD's socket path or https URL; unset takes the local socket.")
-    ] = None
+    lxd_endpoint: Annotated[str | None, _says("LXD's socket path or https URL; unset takes the local socket.")] = None
     lxd_client_cert: Annotated[str | None, _says("Client certificate for a remote LXD.")] = None
     lxd_client_key: Annotated[str | None, _says("Key of that certificate.")] = None
     lxd_server_cert: Annotated[str | None, _says("The remote LXD's own certificate.")] = None

@@ -52,7 +52,9 @@ class StateDirectory:
             self.path.chmod(0o700)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
-            raise StateDirectoryFailed(f"The state directory {self.path} cannot be used", why=f"{exc.strerror}.") from exc
+            raise StateDirectoryFailed(
+                f"The state directory {self.path} cannot be used", why=f"{exc.strerror}."
+            ) from exc
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

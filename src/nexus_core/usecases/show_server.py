@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from nexus_core.domain.host_ports import PortKind, PortRange
 from nexus_core.domain.lifecycle import Status
@@ -11,6 +13,7 @@ from nexus_core.engine.reconciler import Heartbeat, Reconciler
 from nexus_core.errors import NexusError
 from nexus_core.policy import Policy
 from nexus_core.ports.clock import Clock
+from nexus_core.ports.provider import WorkspaceProvider
 from nexus_core.ports.store import Store, StoreStatus
 
 
@@ -18,9 +21,10 @@ from nexus_core.ports.store import Store, StoreStatus
 class Health:
     """Whether work can be done: ``ok``, ``degraded`` (the node is away) or ``unavailable`` (no database)."""
 
-    status: str
+    status: Literal["ok", "degraded", "unavailable"]
     at: datetime
     uptime_seconds: int
+    provider: str
     heartbeat: Heartbeat
     workspaces: int
 
@@ -32,6 +36,15 @@ class PortUse:
     range: PortRange
     used: int
 
+    @classmethod
+    def of(cls, which: PortRange, held: Collection[int]) -> PortUse:
+        """Count what is held; a lease from before the range was changed is not of it."""
+        return cls(which, sum(port in which for port in held))
+
+    @property
+    def free(self) -> int:
+        return len(self.range) - self.used
+
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
@@ -40,6 +53,7 @@ class ServerStatus:
     health: Health
     store: StoreStatus
     ssh_ports: PortUse
+    service_ports: PortUse
     workspaces: dict[Status, int]
     queued: int
     running: int
@@ -48,8 +62,11 @@ class ServerStatus:
 class ShowServer:
     """Answers how the server is, from what is known already: it asks no provider and waits for nothing."""
 
-    def __init__(self, *, store: Store, reconciler: Reconciler, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self, *, store: Store, provider: WorkspaceProvider, reconciler: Reconciler, clock: Clock, policy: Policy
+    ) -> None:
         self._store = store
+        self._provider = provider
         self._reconciler = reconciler
         self._clock = clock
         self._policy = policy
@@ -58,7 +75,8 @@ class ShowServer:
     def health(self) -> Health:
         """How the server is; raises nothing for a database that is away, but says so."""
         heartbeat = self._reconciler.heartbeat
-        status, workspaces = "ok" if heartbeat.status.available else "degraded", 0
+        status: Literal["ok", "degraded", "unavailable"] = "ok" if heartbeat.status.available else "degraded"
+        workspaces = 0
         try:
             self._store.check_writable()
             with self._store.snapshot() as records:
@@ -67,15 +85,15 @@ class ShowServer:
         except NexusError:
             status = "unavailable"
         uptime = int(self._clock.monotonic() - self._started)
-        return Health(status, self._clock.now(), uptime, heartbeat, workspaces)
+        return Health(status, self._clock.now(), uptime, self._provider.kind, heartbeat, workspaces)
 
     def __call__(self) -> ServerStatus:
         """The figures; raises `DatabaseBusy` or `StoreFailed` where the database is away."""
         health = self.health()
         with self._store.snapshot() as records:
             counts = records.workspaces.count_by_status()
-            used = len(records.leases.held(PortKind.SSH))
+            ssh = PortUse.of(self._policy.ssh_ports, records.leases.held(PortKind.SSH))
+            services = PortUse.of(self._policy.service_ports, records.leases.held(PortKind.SERVICE))
             queued, running = records.operations.count_unfinished()
         counts.pop(Status.DELETED, None)
-        ports = PortUse(self._policy.ssh_ports, used)
-        return ServerStatus(health, self._store.status(), ports, counts, queued, running)
+        return ServerStatus(health, self._store.status(), ssh, services, counts, queued, running)

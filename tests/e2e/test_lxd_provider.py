@@ -1,0 +1,319 @@
+"""The LXD provider against a real LXD: the contract, and what only containers have."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncssh
+import pytest
+
+from contracts.provider_contract import MakeSpec, ProviderContract, new_host_key
+from nexus_core.domain.resources import Resources
+from nexus_core.domain.user import PublicKey
+from nexus_core.errors import InstanceMissing, ProviderFailed, ProviderUnavailable
+from nexus_core.ports.provider import InstanceSpec, InstanceState, WorkspaceProvider
+from nexus_lxd.instances import SERVER, STENCIL, WORKSPACE
+from nexus_lxd.network import hwaddr
+from nexus_lxd.provider import LxdProvider
+
+pytestmark = pytest.mark.lxd
+
+T = TypeVar("T")
+Lxd = Any  # tests/e2e/conftest.py, which importlib mode gives no name to import it by
+MIB = 1024**2
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    return os.environ.get("NEXUS_TEST_IMAGE", "nexus-base")
+
+
+@pytest.fixture
+async def provider(lxd: Lxd, server_id: str) -> AsyncIterator[LxdProvider]:
+    provider = LxdProvider(server_id=server_id)
+    yield provider
+    await provider.close()
+    lxd.sweep(server_id.__eq__, SERVER)
+
+
+@pytest.fixture
+async def neighbour(lxd: Lxd, server_id: str) -> AsyncIterator[LxdProvider]:
+    neighbours_id = f"{server_id}-neighbour"
+    provider = LxdProvider(server_id=neighbours_id)
+    yield provider
+    await provider.close()
+    lxd.sweep(neighbours_id.__eq__, SERVER)
+
+
+@pytest.fixture
+async def away(tmp_path: Path) -> AsyncIterator[LxdProvider]:
+    provider = LxdProvider(server_id="away", endpoint=str(tmp_path / "unix.socket"))
+    yield provider
+    await provider.close()
+
+
+class Login:
+    """A user with a key, who logs into instances."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = asyncssh.generate_private_key("ssh-ed25519")
+        self._folder = folder
+        self.public = PublicKey(
+            " ".join(self._key.export_public_key().decode().split()[:2]), self._key.get_fingerprint()
+        )
+
+    def connect(self, address: str | None, spec: InstanceSpec) -> Any:
+        """A connection to ``dev``, made only if the host proves to have the workspace's own key."""
+        assert address
+        known = self._folder / "known_hosts"
+        known.write_text(f"{address} {spec.host_key.public.text}\n")
+        return asyncssh.connect(
+            address, username="dev", client_keys=[self._key], known_hosts=str(known), config=None, agent_path=None
+        )
+
+    async def run(self, address: str | None, spec: InstanceSpec, command: str) -> str:
+        """The output of a command, as soon as the SSH server is up."""
+        for _ in range(400):
+            try:
+                async with self.connect(address, spec) as connection:
+                    done = await connection.run(command, check=True)
+                    return str(done.stdout)
+            except (OSError, asyncssh.ConnectionLost):
+                await asyncio.sleep(0.025)
+        raise AssertionError("sshd did not come up")
+
+
+@pytest.fixture
+def login(tmp_path: Path) -> Login:
+    return Login(tmp_path)
+
+
+class TestLxdProvider(ProviderContract):
+    @pytest.fixture(autouse=True)
+    def reader(self, lxd: Lxd) -> None:
+        self.lxd = lxd
+
+    async def authorized_keys(self, provider: WorkspaceProvider, name: str) -> list[str]:
+        del provider
+        return str(self.lxd.read(name, "/home/dev/.ssh/authorized_keys")).splitlines()
+
+
+class TestInside:
+    """What the owner of a workspace finds when it logs in."""
+
+    async def test_keys_names_network_and_limits(
+        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec, login: Login
+    ) -> None:
+        resources = Resources(cpu=1, memory="256MiB", disk="3GiB")
+        wanted = spec(authorized_key=login.public, hostname="my-project", resources=resources)
+        await provider.create(wanted)
+        address = (await provider.start(wanted.name)).address
+
+        assert (await login.run(address, wanted, "hostname; nproc")).split() == ["my-project", "1"]
+        assert f"inet {address}/" in await login.run(address, wanted, "ip address show eth0")
+        assert "eth0" in await login.run(address, wanted, "ip route show default")
+        files = await login.run(
+            address,
+            wanted,
+            "sudo cat /etc/ssh/ssh_host_ed25519_key; sudo stat -c '%a %U' /etc/ssh/ssh_host_ed25519_key;"
+            " stat -c '%a %U:%G' ~/.ssh ~/.ssh/authorized_keys; ls /etc/ssh/ssh_host_*_key",
+        )
+        assert files == (
+            f"{wanted.host_key.private}600 root\n700 dev:dev\n600 dev:dev\n/etc/ssh/ssh_host_ed25519_key\n"
+        )
+        # Root inside is nobody in particular outside.
+        uid_map = (await login.run(address, wanted, "cat /proc/self/uid_map")).split()
+        assert uid_map[0] == "0"
+        assert int(uid_map[1]) >= 100_000
+
+        config = lxd.instance(wanted.name)["config"]
+        assert config["limits.memory"] == str(256 * MIB)
+        assert int(config["limits.processes"]) > 1000
+        assert config["security.privileged"] == config["security.nesting"] == "false"
+        assert wanted.host_key.private not in str(lxd.instance(wanted.name))
+
+    async def test_memory_and_disk_end_where_the_resources_say(
+        self, provider: LxdProvider, spec: MakeSpec, login: Login
+    ) -> None:
+        wanted = spec(authorized_key=login.public, resources=Resources(cpu=1, memory="256MiB", disk="1GiB"))
+        await provider.create(wanted)
+        address = (await provider.start(wanted.name)).address
+        hog = "python3 -c 'x = bytearray(400 << 20)' && echo fits || echo killed"
+        assert await login.run(address, wanted, hog) == "killed\n"
+        fill = (
+            "dd if=/dev/urandom of=big bs=1M count=1200 2>&1 | grep -o 'No space\\|quota exceeded' | head -n 1; rm big"
+        )
+        assert (await login.run(address, wanted, fill)).strip()
+
+    async def test_sessions_are_closed_when_it_stops(self, provider: LxdProvider, spec: MakeSpec, login: Login) -> None:
+        wanted = spec(authorized_key=login.public)
+        await provider.create(wanted)
+        for grace in (0, 10):
+            address = (await provider.start(wanted.name)).address
+            await login.run(address, wanted, "true")
+            async with login.connect(address, wanted) as connection:
+                session = asyncio.create_task(connection.run("sleep 600"))
+                await asyncio.sleep(0.1)
+                await provider.stop(wanted.name, grace=grace)
+                await asyncio.wait_for(asyncio.gather(session, return_exceptions=True), 3)
+                await asyncio.wait_for(connection.wait_closed(), 3)
+
+    async def test_the_new_key_opens_and_the_old_one_does_not(
+        self, provider: LxdProvider, spec: MakeSpec, login: Login, tmp_path: Path
+    ) -> None:
+        old, wanted = Login(tmp_path), spec(authorized_key=login.public)
+        await provider.create(spec(name=wanted.name, workspace_id=wanted.workspace_id, authorized_key=old.public))
+        await provider.create(wanted)
+        address = (await provider.start(wanted.name)).address
+        await login.run(address, wanted, "true")
+        await provider.authorize(wanted.name, old.public)
+        await old.run(address, wanted, "true")
+        with pytest.raises(asyncssh.PermissionDenied):
+            await login.run(address, wanted, "true")
+
+    async def test_workspaces_do_not_reach_each_other_and_cannot_take_anothers_address(
+        self, provider: LxdProvider, spec: MakeSpec, login: Login
+    ) -> None:
+        mine, other = spec(authorized_key=login.public), spec(authorized_key=login.public)
+        addresses: list[str | None] = []
+        for one in (mine, other):
+            await provider.create(one)
+            addresses.append((await provider.start(one.name)).address)
+            await login.run(addresses[-1], one, "true")
+        knock = f"timeout 1 bash -c '</dev/tcp/{addresses[1]}/22' && echo open || echo closed"
+        assert await login.run(addresses[0], mine, knock) == "closed\n"
+
+
+class TestBeside:
+    """What an administrator of LXD sees."""
+
+    async def test_marks_address_and_restart_behaviour(
+        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec, server_id: str
+    ) -> None:
+        wanted = spec()
+        made = await provider.create(wanted)
+        record = lxd.instance(wanted.name)
+        config, nic = record["config"], record["devices"]["eth0"]
+        assert (config[SERVER], config[WORKSPACE]) == (server_id, wanted.workspace_id)
+        assert config["user.nexus.address"].partition("/")[0] == nic["ipv4.address"] == made.address
+        assert made.address
+        assert nic["hwaddr"] == hwaddr(IPv4Address(made.address))
+        assert record["devices"]["root"]["size"] == str(wanted.resources.disk_bytes)
+        # Unset, so that LXD brings back after its own restart what was running.
+        assert "boot.autostart" not in config
+        assert not {key for key in config if "stencil" in key or key == "raw.lxc"}
+        await provider.start(wanted.name)
+        assert lxd.instance(wanted.name)["config"]["volatile.last_state.power"] == "RUNNING"
+
+    async def test_an_instance_without_any_mark_is_left_alone(
+        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec, image: str
+    ) -> None:
+        wanted = spec()
+        source = {"type": "image", "alias": image}
+        lxd.finish(lxd.api.instances.post(json={"name": wanted.name, "source": source}))
+        try:
+            assert (await provider.observe(wanted.name)).state is InstanceState.ABSENT
+            await provider.delete(wanted.name)
+            await provider.stop(wanted.name, grace=0)
+            with pytest.raises(InstanceMissing):
+                await provider.start(wanted.name)
+            with pytest.raises(ProviderFailed, match="mark"):
+                await provider.create(wanted)
+            assert lxd.instance(wanted.name)["status"] == "Stopped"
+        finally:
+            lxd.remove(wanted.name)
+
+    async def test_a_paused_instance_is_broken_and_starts(
+        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec
+    ) -> None:
+        wanted = spec()
+        await provider.create(wanted)
+        await provider.start(wanted.name)
+        lxd.finish(lxd.api.instances[wanted.name].state.put(json={"action": "freeze"}))
+        assert (await provider.observe(wanted.name)).state is InstanceState.BROKEN
+        assert (await provider.start(wanted.name)).state is InstanceState.RUNNING
+        lxd.finish(lxd.api.instances[wanted.name].state.put(json={"action": "freeze"}))
+        await provider.stop(wanted.name, grace=5)
+        assert (await provider.observe(wanted.name)).state is InstanceState.STOPPED
+
+    async def test_an_address_taken_meanwhile_is_noticed(
+        self, provider: LxdProvider, neighbour: LxdProvider, lxd: Lxd, spec: MakeSpec
+    ) -> None:
+        """Two servers that choose the same address, here made to by the same workspace id, end with different ones."""
+        first = spec()
+        second = spec(workspace_id=first.workspace_id)
+        made = await asyncio.gather(provider.create(first), neighbour.create(second))
+        assert made[0].address != made[1].address
+        for one in made:
+            record = lxd.instance(one.name)
+            assert record["devices"]["eth0"]["ipv4.address"] == one.address
+            assert record["config"]["user.nexus.address"].startswith(f"{one.address}/")
+        await asyncio.gather(provider.start(first.name), neighbour.start(second.name))
+
+    async def test_a_stencil_that_was_removed_is_made_again(
+        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec, server_id: str
+    ) -> None:
+        await provider.create(spec())
+        lxd.sweep(server_id.__eq__, STENCIL)
+        made = await provider.create(spec())
+        assert made.state is InstanceState.STOPPED
+        stencils = [one for one in lxd.instances() if one["config"].get(STENCIL) == server_id]
+        assert [one["status"] for one in stencils] == ["Stopped"]
+        assert stencils[0]["config"]["boot.autostart"] == "false"
+
+    async def test_eight_at_once(self, provider: LxdProvider, spec: MakeSpec) -> None:
+        """More than LXD likes to be asked at a time: nothing fails for it."""
+        specs = [spec() for _ in range(8)]
+        made = await asyncio.gather(*(provider.create(one) for one in specs))
+        assert len({one.address for one in made}) == len(specs)
+        await asyncio.gather(*(provider.delete(one.name) for one in specs))
+        assert await provider.instances() == []
+
+
+async def test_a_daemon_that_hangs_is_away_within_five_seconds(tmp_path: Path) -> None:
+    """It takes connections and never answers."""
+    path = str(tmp_path / "unix.socket")
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(silence, path)
+    provider = LxdProvider(server_id="hung", endpoint=path)
+    try:
+        async with asyncio.timeout(5):
+            status = await provider.status()
+        assert not status.available
+        assert "in time" in (status.error or "")
+    finally:
+        await provider.close()
+        server.close()
+
+
+def test_nothing_is_opened_by_construction() -> None:
+    LxdProvider(server_id="x", endpoint="/nonexistent/socket")
+    LxdProvider(server_id="x", endpoint="https://192.0.2.1:8443")
+
+
+def test_ssh_keys_of_the_contract_are_real(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    pair = new_host_key()
+    key.write_text(pair.private)
+    key.chmod(0o600)
+    done = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, text=True, check=True)
+    assert " ".join(done.stdout.split()[:2]) == pair.public.text
+
+
+async def test_untrusted_or_missing_addresses_are_away() -> None:
+    provider = LxdProvider(server_id="x", endpoint="https://127.0.0.1:1")
+    try:
+        with pytest.raises(ProviderUnavailable):
+            await provider.instances()
+    finally:
+        await provider.close()
