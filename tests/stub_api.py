@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -93,7 +93,10 @@ class StubApi:
                 if said.body is not None:
                     self.wfile.write(payload)
 
-            do_GET = do_POST = do_PUT = do_DELETE = _answer
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("do_"):  # do_GET, do_POST, …: all the same here
+                    return self._answer
+                raise AttributeError(name)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
                 pass
@@ -136,7 +139,7 @@ class Shell:
 
 
 @contextmanager
-def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Generator[Shell]:
     """A stub, and a user who is connected to it and waits for nothing."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)

@@ -41,6 +41,26 @@ def new_key() -> PublicKey:
     return new_host_key().public
 
 
+def specs_of(image: str) -> MakeSpec:
+    """Makes specifications of new, small instances of the image; keyword arguments replace fields."""
+
+    def make(**changes: object) -> InstanceSpec:
+        unique = secrets.token_hex(6)
+        fields = {
+            "name": f"nexus-{unique}",
+            "workspace_id": f"ws-{unique}",
+            "owner": "alice",
+            "hostname": "web",
+            "image": image,
+            "resources": Resources(cpu=1, memory="512MiB", disk="4GiB"),
+            "authorized_key": new_key(),
+            "host_key": new_host_key(),
+        }
+        return InstanceSpec(**{**fields, **changes})  # type: ignore[arg-type]  # fields by their names
+
+    return make
+
+
 class ProviderContract(ABC):
     """The promises, one test each."""
 
@@ -50,23 +70,8 @@ class ProviderContract(ABC):
 
     @pytest.fixture
     def spec(self, image: str) -> MakeSpec:
-        """Makes specifications of new instances; keyword arguments replace fields."""
-
-        def make(**changes: object) -> InstanceSpec:
-            unique = secrets.token_hex(6)
-            fields = {
-                "name": f"nexus-{unique}",
-                "workspace_id": f"ws-{unique}",
-                "owner": "alice",
-                "hostname": "web",
-                "image": image,
-                "resources": Resources(cpu=1, memory="512MiB", disk="4GiB"),
-                "authorized_key": new_key(),
-                "host_key": new_host_key(),
-            }
-            return InstanceSpec(**{**fields, **changes})  # type: ignore[arg-type]  # fields by their names
-
-        return make
+        """Makes specifications of new instances."""
+        return specs_of(image)
 
     # --- who it is ---
 

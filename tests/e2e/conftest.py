@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pylxd
 import pytest
@@ -48,6 +49,16 @@ class Lxd:
         """A file inside an instance."""
         text: str = self.api.instances[name].files.get(params={"path": path}, is_api=False).text
         return text
+
+    def images(self) -> list[dict[str, Any]]:
+        """Every image the project sees."""
+        records: list[dict[str, Any]] = self.api.images.get(params={"recursion": "1"}).json()["metadata"]
+        return records
+
+    def alias(self, name: str) -> str:
+        """The fingerprint of the image with this alias."""
+        target: str = self.api.images.aliases[quote(name, safe="")].get().json()["metadata"]["target"]
+        return target
 
     def remove(self, name: str) -> None:
         """Stop and delete an instance; it does not matter if it is gone."""

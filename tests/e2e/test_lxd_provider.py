@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import asyncssh
 import pytest
 
-from contracts.provider_contract import MakeSpec, ProviderContract, new_host_key
+from contracts.provider_contract import MakeSpec, ProviderContract, new_host_key, specs_of
 from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
 from nexus_core.errors import InstanceMissing, ProviderFailed, ProviderUnavailable
@@ -32,6 +32,11 @@ MIB = 1024**2
 @pytest.fixture(scope="session")
 def image() -> str:
     return os.environ.get("NEXUS_TEST_IMAGE", "nexus-base")
+
+
+@pytest.fixture
+def spec(image: str) -> MakeSpec:
+    return specs_of(image)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexus_cli.api import Api
-from nexus_cli.errors import NoToken, Refused, ServerUnreachable, WrongUsage
+from nexus_cli.errors import Refused, ServerUnreachable, WrongUsage
 from nexus_cli.wire import parse_url, send
 from stub_api import TOKEN, Said, Shell, StubApi, page, refusal, shell, summary
 
@@ -236,7 +236,3 @@ def test_waiting_is_told_except_in_json(sh: Shell) -> None:
     sh.api.on("GET", "/workspaces", AWAY, page(), AWAY, page())
     assert "trying again in 2 s" in sh("ls").err
     assert sh("ls", "--json").err == ""
-
-
-def test_no_token_is_an_error_of_its_own() -> None:
-    assert NoToken("x").exit_code == 4

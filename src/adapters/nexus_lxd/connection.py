@@ -18,6 +18,7 @@ import requests
 from pylxd.client import get_session_for_url
 
 from nexus_lxd.errors import LIBRARY_ERRORS, Refusal, refused, translated, unavailable
+from nexus_lxd.unix_socket import SCHEME, UnixAdapter
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]
@@ -61,6 +62,8 @@ class Connection:
         self._urgent = ThreadPoolExecutor(2, thread_name_prefix="nexus-lxd-status")
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
+        self._adapters: list[UnixAdapter] = []
+        self._jobs: set[Future[Any]] = set()
         self._closing = threading.Event()
 
     async def get(
@@ -103,12 +106,15 @@ class Connection:
         return await _to_its_end(job, cancelled)
 
     async def close(self) -> None:
-        """End what is under way as soon as it notices, and close the connections."""
+        """Break off what is under way, and close the connections."""
         self._closing.set()
         for threads in (self._threads, self._urgent):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2 * _SLICE + 1):
-                    await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
+        for adapter in self._adapters:
+            adapter.abort()
+        with suppress(TimeoutError):  # over HTTPS nothing can be broken off: its threads end by their time limits
+            async with asyncio.timeout(_SLICE + 1):
+                await asyncio.gather(*map(asyncio.wrap_future, list(self._jobs)), return_exceptions=True)
         for session in self._sessions:
             session.close()
 
@@ -117,7 +123,10 @@ class Connection:
     def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
         if self._closing.is_set():
             raise unavailable("This server is closing its connection.")
-        return threads.submit(_mapped, work)
+        job = threads.submit(_mapped, work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        return job
 
     def _request(self, method: Method, path: tuple[str, ...], within: float, **request: Any) -> requests.Response:
         node = self._client().api
@@ -133,6 +142,10 @@ class Connection:
             os.environ.setdefault("PYLXD_WARNINGS", "none")
             url = endpoint_url(self._endpoint)
             session = get_session_for_url(url, cert=self._cert, verify=self._verify)
+            if url.startswith(SCHEME):
+                adapter = UnixAdapter()
+                session.mount(SCHEME, adapter)
+                self._adapters.append(adapter)
             try:
                 client = pylxd.Client(endpoint=url, session=session, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
             except BaseException:
@@ -210,4 +223,4 @@ def endpoint_url(endpoint: str | None) -> str:
         endpoint = f"{folder}/unix.socket"
     if endpoint.startswith("https://"):
         return endpoint.rstrip("/")
-    return "http+unix://" + quote(endpoint.removeprefix("unix:"), safe="")
+    return SCHEME + quote(endpoint.removeprefix("unix:"), safe="")

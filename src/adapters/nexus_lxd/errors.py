@@ -48,7 +48,9 @@ SLOW = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutErr
 AWAY = (
     pylxd_exceptions.ClientConnectionFailed,
     urllib3.exceptions.HTTPError,
+    urllib3.exceptions.ProxySchemeUnsupported,
     ws4py.exc.WebSocketException,
+    ws4py.exc.StreamClosed,
     OSError,
 )
 LIBRARY_ERRORS = (pylxd_exceptions.LXDAPIException, *NONSENSE, *SLOW, *AWAY)

@@ -11,6 +11,7 @@ from nexus_lxd.errors import Refusal
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 USER_UID = 1000  # dev's, in every image that is ready
 _TRIES = 4
+_PAUSE = 0.2
 
 
 async def push(
@@ -35,7 +36,7 @@ async def push(
         except Refusal as refusal:
             if attempt == _TRIES or refusal.missing:
                 raise
-            await asyncio.sleep(0.2 * attempt)
+            await asyncio.sleep(_PAUSE * attempt)
         else:
             return
 

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 _SECONDS = 300
 _POLLS = 100
+_PAUSE = 0.1
 _BUSY = 409
 
 Source = dict[str, Any]
@@ -90,7 +91,7 @@ class Stencils:
             await self._connection.operate("put", "instances", name, "state", json={"action": "start"}, within=_SECONDS)
         finished = {"config": {STENCIL_OF: fingerprint, "raw.lxc": ""}}
         for attempt in range(_POLLS):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_PAUSE)
             if (await self._connection.get("instances", name))["status"] != "Stopped":
                 if attempt == _POLLS // 2:
                     await force_stop(self._connection, name)

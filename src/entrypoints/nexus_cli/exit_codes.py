@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "the server refused the request, the workspace ended in `error`, or something broke",
-    ExitCode.USAGE: "the command line, a file it names or a setting is wrong; nothing was asked of the server",
+    ExitCode.USAGE: "the command line, a file it names or a setting is wrong; nothing was changed",
     ExitCode.UNREACHABLE: "no Nexus server answers at the URL",
     ExitCode.NOT_AUTHORISED: "there is no token, it is not valid, or it may not do this (401, 403)",
     ExitCode.NOT_FOUND: "there is no such workspace, user or token for this caller (404)",

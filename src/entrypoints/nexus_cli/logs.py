@@ -15,7 +15,7 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     What a program logs beside the message (``extra={…}``) becomes fields. Strings from outside
     cannot forge a line or drive a terminal: both forms escape control characters.
     """
-    stream = stream or sys.stderr
+    target = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -23,12 +23,12 @@ def configure(level: str, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: structlog.typing.Processor
-    if stream.isatty():
+    if target.isatty():
         order = ["timestamp", "level", "event"]
         last = structlog.processors.KeyValueRenderer(key_order=order, drop_missing=True, repr_native_str=True)
     else:
         last = structlog.processors.JSONRenderer()
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -42,7 +42,7 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "urllib3", "ws4py", "asyncssh", "asyncio"):
+    for chatty in ("httpx", "httpcore", "urllib3", "ws4py", "asyncssh", "asyncio", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

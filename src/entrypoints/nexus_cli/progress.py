@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ _FINISHED = frozenset({"done", "failed", "cancelled"})
 
 
 @contextmanager
-def view(name: str, *, as_json: bool) -> Iterator[View]:
+def view(name: str, *, as_json: bool) -> Generator[View]:
     """The view that suits where standard error goes; live ones end with the block."""
     error = console(error=True)
     if as_json:
@@ -84,12 +84,12 @@ class LiveSteps:
     def update(self, workspace: dict[str, Any]) -> None:
         """Draw the workspace as it is now."""
         self._last = workspace
-        self._live.update(self._drawn(workspace, ""))
+        self._live.update(self._drawn(workspace, ""), refresh=True)
 
     def away(self, seconds: float) -> None:
         """Draw the last that was known, and since when nothing is."""
         if self._last is not None:
-            self._live.update(self._drawn(self._last, f"the server has not answered for {seconds:.0f} s"))
+            self._live.update(self._drawn(self._last, f"the server has not answered for {seconds:.0f} s"), refresh=True)
 
     def _drawn(self, workspace: dict[str, Any], remark: str) -> Table:
         from rich.spinner import Spinner
@@ -119,4 +119,5 @@ class LiveSteps:
             return duration(step["duration_ms"])
         # By our own clock: the server's may be set differently.
         began = self._began.setdefault(step["step"], time.monotonic())
-        return duration((time.monotonic() - began) * 1000)
+        seconds = time.monotonic() - began
+        return f"{seconds:.0f} s" if seconds >= 1 else ""

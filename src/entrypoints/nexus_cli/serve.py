@@ -56,10 +56,10 @@ def serve(
         raise _cannot_serve(error) from error
 
 
-def run(settings: Settings, warnings: list[str], wire: Callable[[Settings], Container] | None = None) -> int:
+def run(settings: Settings, warnings: list[str], assemble: Callable[[Settings], Container] | None = None) -> int:
     """Serve with these settings until SIGTERM or SIGINT; the exit code.
 
-    ``wire`` puts the parts together; programs and tests that exchange some give their own. Raises
+    ``assemble`` puts the parts together; programs and tests that exchange some give their own. Raises
     `NexusError` where the server cannot start.
     """
     os.umask(0o077)
@@ -67,7 +67,7 @@ def run(settings: Settings, warnings: list[str], wire: Callable[[Settings], Cont
     for warning in warnings:
         _log.warning(warning)
     with listen_on(settings.address) as sock:
-        container = (wire or _wire)(settings)
+        container = (assemble or wire)(settings)
         lock = container.state().hold()
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -127,7 +127,8 @@ async def _close(provider: object) -> None:
             await outcome
 
 
-def _wire(settings: Settings) -> Container:
+def wire(settings: Settings) -> Container:
+    """The parts of a server with these settings, none of them opened yet."""
     from dependency_injector import providers
 
     from nexus_wiring.container import Container

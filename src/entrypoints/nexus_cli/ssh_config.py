@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from nexus_cli.connection import Connection, connected
+from nexus_cli.errors import SshUnusable
 from nexus_cli.known_hosts import Door, known_door, remember
 from nexus_cli.names import checked_id
 from nexus_cli.screen import answer_json, note, say
 
 SUFFIX = ".nexus"
+
+_WORD = re.compile(r"[A-Za-z0-9-]{1,63}")
 
 
 def ssh_config(
@@ -33,8 +37,9 @@ def ssh_config(
     if connection.json:
         answer_json({"workspaces": found})
         return
+    entries = list(_named(doors))
     say("# Written by `nexus ssh-config`; do not edit, write it again instead.")
-    for host, door in _named(doors):
+    for host, door in entries:
         say()
         for line in stanza(host, door, connection.state_path, identity):
             say(line)
@@ -47,8 +52,10 @@ def _named(doors: Iterable[tuple[dict[str, Any], Door]]) -> Iterator[tuple[str, 
     doors = list(doors)
     held = Counter(workspace["name"] for workspace, _ in doors)
     for workspace, door in doors:
-        name = str(workspace["name"])
-        yield (f"{workspace['owner']}.{name}" if held[name] > 1 else name) + SUFFIX, door
+        name, owner = str(workspace["name"]), str(workspace["owner"])
+        if not (_WORD.fullmatch(name) and _WORD.fullmatch(owner)):
+            raise SshUnusable(f"{owner}'s {name} has no name that can stand in a configuration file")
+        yield (f"{owner}.{name}" if held[name] > 1 else name) + SUFFIX, door
 
 
 def stanza(host: str, door: Door, directory: Path, identity: Path | None = None) -> list[str]:

@@ -95,7 +95,7 @@ def moment(text: str, now: datetime) -> str:
             if len(text) <= len("2030-01-31"):
                 then = then.replace(hour=23, minute=59, second=59)
             then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        return then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError) as exc:
         fix = "Write 2030-01-31, 2030-01-31T12:00:00Z, 12h, 30d or 8w."
         raise WrongUsage(f"{text!r} is no moment", fix=fix) from exc
-    return then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -23,7 +23,10 @@ def register(
     name: Annotated[str, Parameter(help="The user's GitHub name.")],
     /,
     *,
-    key: Annotated[str, Parameter(help="File with the public key that shall open the workspaces; - reads it.")],
+    key: Annotated[
+        str,
+        Parameter(allow_leading_hyphen=True, help="File with the public key that opens the workspaces; - is stdin."),
+    ],
     github_id: Annotated[int | None, Parameter(help="The account's number at GitHub.")] = None,
     email: Annotated[str | None, Parameter(help="E-mail address.")] = None,
     connection: Connection | None = None,
@@ -44,7 +47,7 @@ def register(
 
 
 def rotate_key(
-    key: Annotated[str, Parameter(help="File with the new public key; - reads it.")],
+    key: Annotated[str, Parameter(allow_leading_hyphen=True, help="File with the new public key; - is stdin.")],
     /,
     *,
     user: User = None,

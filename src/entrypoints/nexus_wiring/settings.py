@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_type_hints
 
@@ -23,7 +24,7 @@ from nexus_core.policy import Policy
 from nexus_wiring.places import default_state_dir
 
 PREFIX = "NEXUS_"
-ELSEWHERE = frozenset({"NEXUS_URL", "NEXUS_TOKEN", "NEXUS_CONFIG", "NEXUS_REQUIRE_LXD"})
+ELSEWHERE = frozenset({"NEXUS_URL", "NEXUS_TOKEN", "NEXUS_USER", "NEXUS_CONFIG", "NEXUS_REQUIRE_LXD"})
 """Variables of the command line, the tests and the set-up, which are no settings of the server."""
 
 
@@ -32,6 +33,10 @@ class InvalidSettings(Invalid):
 
     code: ClassVar[str] = "invalid_settings"
     remedy: ClassVar[str] = "Compare with docs/reference/settings.md."
+
+
+_HOST = r"^(?!-)[A-Za-z0-9._:-]{1,253}$"
+_DAY = 86_400
 
 
 def _says(text: str, **bounds: Any) -> Meta:
@@ -45,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     state_dir: Annotated[str | None, _says("Directory of `nexus.db` and `admin-token`; unset takes the default.")] = (
         None
     )
-    public_host: Annotated[str, _says("Host name that people put into `ssh`.", min_length=1)] = "127.0.0.1"
+    public_host: Annotated[str, _says("Host name that people put into `ssh`.", pattern=_HOST)] = "127.0.0.1"
     ssh_ports: Annotated[str, _says("Range of host ports leased for SSH, one a workspace.")] = "2222-2299"
     default_image: Annotated[str, _says("Image of a workspace that names none.", min_length=1)] = "nexus-base"
     default_cpu: Annotated[int, _says("Cores of a workspace that names none.", ge=1)] = 2
@@ -54,12 +59,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     creations_at_once: Annotated[int, _says("Creations and starts at work at once; more wait.", ge=1, le=64)] = 4
     others_at_once: Annotated[int, _says("Stops, deletions and key rotations at work at once.", ge=1, le=64)] = 8
     stop_grace: Annotated[float, _says("Time a container has to stop politely.", ge=0, le=600)] = 10.0
-    deadlines: Annotated[dict[str, float], _says("Time a step may take, by its name; those left out keep theirs.")] = {}
+    deadlines: Annotated[
+        dict[str, Annotated[float, Meta(gt=0, le=7 * _DAY)]],
+        _says("Time a step may take, by its name; those left out keep theirs."),
+    ] = {}
     heartbeat_interval: Annotated[float, _says("Time between two questions to LXD.", ge=1, le=3600)] = 10.0
     reconcile_interval: Annotated[float, _says("Time between two reconciliations.", ge=1, le=3600)] = 30.0
-    orphan_grace: Annotated[float, _says("Time before a container without a workspace is removed.", ge=0)] = 60.0
-    retention_days: Annotated[float, _says("Days that deleted things and old events are kept.", ge=0)] = 30.0
-    idempotency_hours: Annotated[float, _says("Hours that an Idempotency-Key is kept.", ge=0)] = 24.0
+    orphan_grace: Annotated[float, _says("Time before a container without a workspace is removed.", ge=0, le=_DAY)] = (
+        60.0
+    )
+    retention_days: Annotated[float, _says("Days that deleted things and old events are kept.", ge=0, le=36500)] = 30.0
+    idempotency_hours: Annotated[float, _says("Hours that an Idempotency-Key is kept.", ge=0, le=8760)] = 24.0
     lxd_endpoint: Annotated[str | None, _says("LXD's socket path or https URL; unset takes the local socket.")] = None
     lxd_client_cert: Annotated[str | None, _says("Client certificate for a remote LXD.")] = None
     lxd_client_key: Annotated[str | None, _says("Key of that certificate.")] = None
@@ -128,17 +138,28 @@ def load(
         else:
             warnings.append(f"{name} is no setting of Nexus and is ignored")
     values.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    for name in values.keys() - known:
+        meant = get_close_matches(name, known, n=1)
+        why = f"Did you mean `{meant[0]}`?" if meant else ""
+        raise InvalidSettings(f"There is no setting `{name}`", why=why)
+    settings = _converted(values)
+    _ = settings.address
+    if (settings.lxd_client_cert is None) != (settings.lxd_client_key is None):
+        raise InvalidSettings("`lxd_client_cert` and `lxd_client_key` go together", fix="Give both or neither.")
+    return settings, warnings
+
+
+def _converted(values: Mapping[str, Any]) -> Settings:
     try:
         settings = msgspec.convert(values, Settings)
         settings.policy()
-    except (msgspec.ValidationError, ValueError) as exc:
-        raise InvalidSettings("A setting is wrong", why=f"{exc}.") from exc
     except InvalidSettings:
         raise
     except NexusError as exc:
         raise InvalidSettings(f"A setting is wrong: {exc.what}", why=exc.why, fix=exc.fix) from exc
-    _ = settings.address
-    return settings, warnings
+    except (msgspec.ValidationError, ValueError) as exc:
+        raise InvalidSettings("A setting is wrong", why=f"{exc}.") from exc
+    return settings
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -44,12 +44,14 @@ class StateDirectory:
     def hold(self) -> int:
         """Make the directory if need be, close it to others, and lock it; the lock's file descriptor.
 
-        The lock ends with the process, however it ends. Raises `StateDirectoryInUse` or
-        `StateDirectoryFailed`.
+        The lock ends with the process, however it ends. A directory that holds other things and is
+        open to others is left alone. Raises `StateDirectoryInUse` or `StateDirectoryFailed`.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            if self.path.stat().st_mode & 0o077:
+                self._check_ours()
+                self.path.chmod(0o700)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise StateDirectoryFailed(
@@ -62,6 +64,14 @@ class StateDirectory:
             raise StateDirectoryInUse(f"Another server runs on {self.path}") from exc
         return lock
 
+    def _check_ours(self) -> None:
+        """Raise if closing the directory would take it away from somebody: /tmp, say, or a home."""
+        if not self.database.exists() and any(self.path.iterdir()):
+            raise StateDirectoryFailed(
+                f"{self.path} holds other things and is open to other users",
+                fix="Name a directory of its own with --state-dir; it is made if it is missing.",
+            )
+
     def administrator_secret(self, ids: Ids) -> str:
         """The secret in ``admin-token``; where there is no such file, a new one is written (mode 0600).
 
@@ -69,6 +79,7 @@ class StateDirectory:
         """
         try:
             secret = self.admin_token.read_text(encoding="ascii").strip()
+            self.admin_token.chmod(0o600)
         except FileNotFoundError:
             return self._write_secret(ids.secret())
         except (OSError, UnicodeDecodeError) as exc:
@@ -77,7 +88,6 @@ class StateDirectory:
             raise StateDirectoryFailed(
                 f"{self.admin_token} does not hold a token", fix="Delete the file: the next start writes a new token."
             )
-        self.admin_token.chmod(0o600)
         return secret
 
     def _write_secret(self, secret: str) -> str:

@@ -46,8 +46,9 @@ class PortRange:
     def parse(cls, text: str) -> PortRange:
         """The range that ``2222-2299`` stands for, else `InvalidRequest`."""
         first, dash, last = text.partition("-")
-        if not (dash and first.isdecimal() and last.isdecimal() and text.isascii()):
-            raise InvalidRequest(f"{text!r} is not a range of ports", fix="Write it like 2222-2299.")
+        # Eleven characters hold 65535-65535; int() itself refuses digits by the thousand with an error of its own.
+        if not (dash and first.isdecimal() and last.isdecimal() and text.isascii() and len(text) <= 11):
+            raise InvalidRequest(f"{text[:40]!r} is not a range of ports", fix="Write it like 2222-2299.")
         return cls(int(first), int(last))
 
     def __str__(self) -> str:

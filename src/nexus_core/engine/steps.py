@@ -28,7 +28,7 @@ from nexus_core.ports.store import Store
 SSH = 22
 # The first SYN to a container that is still bringing its interface up is lost, and the kernel
 # would repeat it only after a second: give up early at first, and be patient on a loaded machine.
-_FIRST_ATTEMPT, _LONGEST_ATTEMPT, _PAUSE = 0.25, 4.0, 0.02
+_FIRST_ATTEMPT, _LONGEST_ATTEMPT, _PAUSE = 0.1, 4.0, 0.01
 
 Edit = Callable[[Workspace], Workspace]
 """What a step changed in the workspace's record; stored together with the step's end."""

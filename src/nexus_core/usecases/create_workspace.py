@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from statistics import median
 
 from nexus_core.domain.host_ports import Lease, PortKind
@@ -128,9 +129,9 @@ class CreateWorkspace:
         known = records.idempotency_keys.get(_who(caller), retry.key)
         if known is None:
             return None
-        age = (self._clock.now() - known.created_at).total_seconds()
-        if age > self._policy.idempotency_hours * 3600:
-            records.idempotency_keys.purge(self._clock.now())
+        oldest = self._clock.now() - timedelta(hours=self._policy.idempotency_hours)
+        if known.created_at < oldest:
+            records.idempotency_keys.purge(oldest)
             return None
         if known.request_digest != retry.request_digest:
             raise IdempotencyConflict(

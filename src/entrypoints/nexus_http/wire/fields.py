@@ -33,7 +33,7 @@ Fingerprint = Annotated[
     str,
     Meta(
         max_length=200,
-        description="The key's SHA-256 fingerprint as `ssh-keygen -lf` prints it. It is computed here; one sent must match.",
+        description="The key's SHA-256 fingerprint as `ssh-keygen -lf` prints it. One that is sent must match.",
         examples=["SHA256:JxuN8YFRwd3hlYDHKZtw9MTLSgWWIW1I5XYqr7tQ0Tw"],
     ),
 ]

@@ -39,7 +39,9 @@ class IssueToken(Struct, forbid_unknown_fields=True, frozen=True):
 
     label: Annotated[
         str,
-        Meta(min_length=1, max_length=100, description="What it is for: 1-100 printable characters.", examples=["laptop"]),
+        Meta(
+            min_length=1, max_length=100, description="What it is for: 1-100 printable characters.", examples=["laptop"]
+        ),
     ]
     expires_at: (
         Annotated[datetime, Meta(tz=True, description="When it ceases to be valid, with a time zone; null for never.")]
@@ -48,7 +50,7 @@ class IssueToken(Struct, forbid_unknown_fields=True, frozen=True):
     scopes: Annotated[
         tuple[Scope, ...],
         Meta(min_length=1, max_length=2, extra_json_schema={"uniqueItems": True}, description="What it may do."),
-    ] = SCOPES  # type: ignore[assignment]  # the core's constant is a tuple of plain strings
+    ] = ("read", "write")
 
 
 class Resources(Struct, forbid_unknown_fields=True, frozen=True):
@@ -56,11 +58,15 @@ class Resources(Struct, forbid_unknown_fields=True, frozen=True):
 
     cpu: Annotated[int, Meta(ge=1, le=MAX_CPU, description="Cores.", examples=[2])] | None = None
     memory: (
-        Annotated[str, Meta(max_length=20, description="A whole number and a unit, KiB-TiB or KB-TB.", examples=["4GiB"])]
+        Annotated[
+            str, Meta(max_length=20, description="A whole number and a unit, KiB-TiB or KB-TB.", examples=["4GiB"])
+        ]
         | None
     ) = None
     disk: (
-        Annotated[str, Meta(max_length=20, description="A whole number and a unit, KiB-TiB or KB-TB.", examples=["20GiB"])]
+        Annotated[
+            str, Meta(max_length=20, description="A whole number and a unit, KiB-TiB or KB-TB.", examples=["20GiB"])
+        ]
         | None
     ) = None
 
@@ -120,6 +126,8 @@ class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
     """Which workspaces to list. An empty ``owner`` or ``status`` restricts nothing, like one left out."""
 
     owner: GithubUsername | None = None
-    status: Annotated[Status, Meta(description="Only those in this status; without it, all but the deleted.")] | None = None
+    status: (
+        Annotated[Status, Meta(description="Only those in this status; without it, all but the deleted.")] | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=200, description="How many to list at most.")] = 50
     offset: Annotated[int, Meta(ge=0, le=2**31 - 1, description="How many of the newest to pass over.")] = 0

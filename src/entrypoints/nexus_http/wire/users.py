@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
-from nexus_core.domain import token, user
+from nexus_core.domain import user
+from nexus_core.domain.token import ApiToken
 from nexus_http.wire.fields import Scope, moment, moment_or_null
 
 
@@ -43,26 +45,39 @@ class Token(Struct, frozen=True, kw_only=True):
 
     token_id: str
     label: str
-    scopes: tuple[Literal["read", "write"], ...]
+    scopes: tuple[Scope, ...]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
 
     @classmethod
-    def of(cls, one: token.ApiToken) -> Token:
+    def of(cls, one: ApiToken) -> Token:
         """The token as the API lists it."""
-        return cls(**_token_fields(one))
+        return cls(
+            token_id=one.id,
+            label=one.label,
+            scopes=cast("tuple[Scope, ...]", one.scopes),  # the core keeps no others
+            created_at=moment(one.created_at),
+            expires_at=moment_or_null(one.expires_at),
+            last_used_at=moment_or_null(one.last_used_at),
+        )
 
 
-class IssuedToken(Token, frozen=True, kw_only=True):
+class IssuedToken(Struct, frozen=True, kw_only=True):
     """A new API token; the secret in ``token`` is in this answer alone."""
 
-    token: Annotated[str, Meta(pattern="^nxs_", examples=["nxs_<43 letters, digits, - and _>"])]
+    token_id: str
+    token: Annotated[str, Meta(pattern="^nxs_")]
+    label: str
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
 
     @classmethod
-    def new(cls, one: token.ApiToken, secret: str) -> IssuedToken:
+    def of(cls, one: ApiToken, secret: str) -> IssuedToken:
         """The token as it is given out."""
-        return cls(token=secret, **_token_fields(one))
+        return cls(token=secret, **asdict(Token.of(one)))
 
 
 class Tokens(Struct, frozen=True):

@@ -86,7 +86,9 @@ class Workspaces(Struct, frozen=True):
     def of(cls, page: Iterable[workspace.Workspace], total: int, limit: int, offset: int) -> Workspaces:
         """The page as the API lists it."""
         lines = tuple(
-            WorkspaceLine(one.id, one.name, one.owner, one.status, one.provider, one.ssh_port, moment(one.created_at), 0)
+            WorkspaceLine(
+                one.id, one.name, one.owner, one.status, one.provider, one.ssh_port, moment(one.created_at), 0
+            )
             for one in page
         )
         return cls(lines, total, limit, offset)

@@ -1,0 +1,105 @@
+"""Where every request enters and every answer leaves, also those that no handler ever sees."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final, cast
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from nexus_core.errors import InternalError, NexusError, NotFound
+from nexus_http.problems import refusal
+from nexus_http.visits import Visit, begin
+
+_log = logging.getLogger(__name__)
+_requests = logging.getLogger("nexus_http.requests")
+
+_MAX_PATH: Final = 2048
+_ROUTED_AS: Final = {
+    # HEAD is answered as GET without the body. OPTIONS is routed as a method that nothing has, so
+    # that it is answered like any other that is not there: 405 with `Allow`.
+    "HEAD": "GET",
+    "OPTIONS": "NONE",
+}
+
+
+class Reception:
+    """Gives each request its id, logs it when it is answered, and answers where the app could not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        method = str(scope["method"])
+        # A copy, so that the server below still sees the method it was sent.
+        routed = cast("HTTPScope", {**scope, "method": _ROUTED_AS.get(method, method)})
+        visit = begin(routed, method)
+        counter = _Counter(send, visit)
+        try:
+            if len(scope["path"]) > _MAX_PATH:  # Litestar would keep it in a cache
+                await counter.refuse(NotFound("There is nothing at so long an address"))
+            else:
+                await self._app(routed, receive, counter.send)
+        except asyncio.CancelledError:
+            await counter.refuse(InternalError("The server is stopping", fix="Send the request again in a while."))
+            raise
+        except Exception:
+            if visit.status is not None:  # too late to say anything else
+                raise
+            _log.exception("a request met a fault", extra={"request_id": visit.request_id})
+            await counter.refuse(InternalError("Nexus met a fault of its own"))
+        finally:
+            _record(routed, visit)
+
+
+class _Counter:
+    """Hands answers out, each with its request's id."""
+
+    def __init__(self, send: Send, visit: Visit) -> None:
+        self._send = send
+        self._visit = visit
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._visit.status = message["status"]
+            headers = [*message["headers"], (b"x-request-id", self._visit.request_id.encode())]
+            message = cast("Message", {**message, "headers": headers})
+        elif message["type"] == "http.response.body" and self._visit.method == "HEAD":
+            message = cast("Message", {**message, "body": b""})
+        await self._send(message)
+
+    async def refuse(self, error: NexusError) -> None:
+        """Answer with the error, unless an answer is under way already."""
+        if self._visit.status is not None:
+            return
+        answer = refusal(error, self._visit.request_id)
+        self._visit.error = answer.problem.error
+        body = msgspec.json.encode(answer.problem)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _record(scope: HTTPScope, visit: Visit) -> None:
+    """Write the request's line; the query stays out, for clients put secrets there."""
+    described: dict[str, Any] = {
+        "request_id": visit.request_id,
+        "method": visit.method[:20],
+        "path": scope["path"][:200],
+        "route": scope.get("path_template"),
+        "status": visit.status,
+        "duration_ms": visit.duration_ms,
+        "caller": visit.caller,
+    }
+    workspace_id = visit.workspace_id or scope.get("path_params", {}).get("workspace_id")
+    if workspace_id:
+        described["workspace_id"] = workspace_id[:60]
+    if visit.error:
+        described["error"] = visit.error
+    _requests.info("request", extra=described)

@@ -1,0 +1,306 @@
+"""The command and the server as two processes, as people use them; only LXD and the kernel's ports are fakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexus_fakes import FakeKeys
+
+SERVE = Path(__file__).parent.parent / "serve_with_fakes.py"
+PATIENCE = 20.0
+
+
+@dataclass
+class Server:
+    """A server process and what it has written so far."""
+
+    process: subprocess.Popen[str]
+    url: str
+    state: Path
+    log: Path
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    @property
+    def written(self) -> str:
+        return self.log.read_text()
+
+
+@dataclass
+class Desk:
+    """Where servers are started and commands are run."""
+
+    home: Path
+    servers: list[Server]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("NEXUS_")}
+        return {**kept, "HOME": str(self.home), "COLUMNS": "200"}
+
+    def serve(self, *words: str, state: str = "state", listen: str = "127.0.0.1:0", **environ: str) -> Server:
+        """A server that answers."""
+        directory, log = self.home / state, self.home / f"log-{len(self.servers)}"
+        arguments = [sys.executable, str(SERVE), "--listen", listen, "--state-dir", str(directory), *words]
+        with log.open("w") as file:
+            process = subprocess.Popen(arguments, stderr=file, text=True, env={**self.environ, **environ})
+        server = Server(process, "", directory, log)
+        self.servers.append(server)
+        deadline = time.monotonic() + PATIENCE
+        while (found := re.search(r"listens on (\S+);", server.written)) is None:
+            assert process.poll() is None, server.written
+            assert time.monotonic() < deadline, server.written
+            time.sleep(0.02)
+        server.url = found[1]
+        return server
+
+    def refused(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """A server that does not come up."""
+        arguments = [sys.executable, str(SERVE), *words]
+        return subprocess.run(
+            arguments, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**self.environ, **environ}
+        )
+
+    def nexus(self, server: Server, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """One command, as the administrator unless a token is given."""
+        known = {"NEXUS_URL": server.url, "NEXUS_STATE_DIR": str(server.state)}
+        return subprocess.run(
+            [sys.executable, "-m", "nexus_cli.main", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**self.environ, **known, **environ},
+        )
+
+    def json(self, server: Server, *words: str, **environ: str) -> Any:
+        """What a command that succeeds answers as JSON."""
+        done = self.nexus(server, *words, "--json", **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path, [])
+    yield desk
+    for server in desk.servers:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    file = tmp_path / "id.pub"
+    file.write_text(FakeKeys.sample("alice").text)
+    return str(file)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_day_at_work(desk: Desk, key: str) -> None:
+    server = desk.serve()
+    registered = desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    assert registered.stdout.startswith("alice is registered with key SHA256:")
+    assert desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key).returncode == 6
+
+    token = desk.nexus(server, "token", "new", "laptop", "--user", "alice").stdout.strip()
+    alice = {"NEXUS_TOKEN": token, "NEXUS_USER": "alice"}
+    created = desk.nexus(server, "create", "web", **alice)
+    assert created.returncode == 0
+    assert created.stdout == "ssh -p 2222 dev@127.0.0.1\n"
+    assert re.search(r"^wait_for_ssh done \d+ ms$", created.stderr, re.MULTILINE)
+
+    assert [one["name"] for one in desk.json(server, "ls", **alice)["workspaces"]] == ["web"]
+    workspace = desk.json(server, "show", "web", **alice)
+    assert workspace["status"] == "running"
+    assert desk.nexus(server, "ls").stdout.splitlines()[1].split()[:3] == ["web", "alice", "running"]
+    assert workspace["container_id"] in desk.nexus(server, "show", "web").stdout
+
+    config = desk.nexus(server, "ssh-config", **alice).stdout
+    assert f"HostKeyAlias {workspace['workspace_id']}" in config
+    known = server.state / "ssh" / workspace["workspace_id"]
+    assert known.read_text() == f"{workspace['workspace_id']} {workspace['ssh']['host_key']}\n"
+
+    assert desk.nexus(server, "rm", "web", **alice).returncode == 6
+    assert desk.nexus(server, "stop", "web", **alice).stdout == "web is stopped.\n"
+    assert desk.nexus(server, "stop", "web", **alice).returncode == 6
+    assert desk.nexus(server, "ssh", "web", **alice).returncode == 1
+    assert desk.nexus(server, "start", "web", **alice).stdout == created.stdout
+    assert desk.nexus(server, "rm", "web", "--force", **alice).stdout == "web is deleted.\n"
+    assert not known.exists()
+    assert desk.nexus(server, "show", "web", **alice).returncode == 5
+
+    (record,) = desk.json(server, "token", "ls", **alice)["tokens"]
+    assert desk.nexus(server, "token", "rm", record["token_id"], "--user", "alice").returncode == 0
+    assert desk.nexus(server, "ls", **alice).returncode == 4
+    assert desk.json(server, "status")["workspaces"] == {}
+    assert server.stop() == 0
+
+
+def test_names_of_two_users(desk: Desk, tmp_path: Path) -> None:
+    server = desk.serve()
+    for number, name in enumerate(("alice", "bob"), start=1):
+        file = tmp_path / f"{name}.pub"
+        file.write_text(FakeKeys.sample(name).text)
+        assert desk.nexus(server, "register", name, "--github-id", str(number), "--key", str(file)).returncode == 0
+        assert desk.nexus(server, "create", "web", "--user", name).returncode == 0
+    ambiguous = desk.nexus(server, "show", "web")
+    assert ambiguous.returncode == 2
+    assert len(re.findall(r"ws-[a-z0-9]{12}", ambiguous.stderr)) == 2
+    assert desk.json(server, "show", "web", "--owner", "bob")["owner"] == "bob"
+    assert desk.nexus(server, "create", "api").returncode == 1
+    hosts = re.findall(r"^Host (\S+)$", desk.nexus(server, "ssh-config").stdout, re.MULTILINE)
+    assert sorted(hosts) == ["alice.web.nexus", "bob.web.nexus"]
+
+
+def test_a_workspace_that_fails(desk: Desk, key: str) -> None:
+    server = desk.serve("broken")
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    failed = desk.nexus(server, "create", "web", "--user", "alice")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    for part in ("create_instance failed", "web failed in create_instance", "The disk is full.", "nexus start web"):
+        assert part in failed.stderr
+    again = desk.nexus(server, "start", "web", "--json")
+    assert again.returncode == 1
+    assert json.loads(again.stdout)["error"]["code"] == "provider_failed"
+    assert json.loads(again.stderr)["error"] == "provider_failed"
+    assert desk.nexus(server, "rm", "web").returncode == 0
+
+
+def test_it_starts_while_lxd_is_away(desk: Desk, key: str) -> None:
+    server = desk.serve("away")
+    assert desk.json(server, "health")["status"] == "degraded"
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    waiting = desk.nexus(server, "create", "web", "--user", "alice", "--no-wait")
+    assert waiting.returncode == 0
+    assert desk.json(server, "ls")["total"] == 1
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_orderly_end(desk: Desk, key: str, number: signal.Signals) -> None:
+    server = desk.serve("slow")
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    desk.nexus(server, "create", "web", "--user", "alice", "--no-wait")
+    assert server.stop(number) == 0
+    assert "Traceback" not in server.written
+    assert not (server.state / "nexus.db-wal").exists()
+
+    # What was under way goes on with the next server, on the same address and directory.
+    listen = server.url.removeprefix("http://")
+    resumed = desk.serve(listen=listen)
+    assert resumed.url == server.url
+    deadline = time.monotonic() + PATIENCE
+    while desk.json(resumed, "show", "web")["status"] != "running":
+        assert time.monotonic() < deadline
+    assert resumed.stop() == 0
+
+
+def test_a_create_that_is_watched_outlives_a_restart(desk: Desk, key: str) -> None:
+    server = desk.serve("slow")
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    environ = {**desk.environ, "NEXUS_URL": server.url, "NEXUS_STATE_DIR": str(server.state)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "nexus_cli.main", "create", "web", "--user", "alice"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+    ) as watching:
+        deadline = time.monotonic() + PATIENCE
+        while desk.json(server, "ls")["total"] == 0:
+            assert time.monotonic() < deadline
+        assert server.stop() == 0
+        desk.serve(listen=server.url.removeprefix("http://"))
+        out, err = watching.communicate(timeout=60)
+    assert (watching.returncode, out) == (0, "ssh -p 2222 dev@127.0.0.1\n"), err
+
+
+def test_files_are_for_the_server_alone(desk: Desk) -> None:
+    server = desk.serve()
+    assert mode(server.state) == 0o700
+    files = list(server.state.iterdir())
+    assert {"admin-token", "lock", "nexus.db"} <= {file.name for file in files}
+    assert {mode(file) for file in files} == {0o600}
+    token = (server.state / "admin-token").read_text().strip()
+    assert token not in server.written
+    assert str(server.state / "admin-token") in server.written
+
+
+def test_a_deleted_token_file_means_a_new_token_and_the_end_of_the_old_one(desk: Desk) -> None:
+    server = desk.serve()
+    old = (server.state / "admin-token").read_text().strip()
+    assert desk.nexus(server, "ls", NEXUS_TOKEN=old).returncode == 0
+    server.stop()
+    (server.state / "admin-token").unlink()
+    server = desk.serve()
+    new = (server.state / "admin-token").read_text().strip()
+    assert old != new
+    assert desk.nexus(server, "ls", NEXUS_TOKEN=old).returncode == 4
+    assert desk.nexus(server, "ls", NEXUS_TOKEN=new).returncode == 0
+
+
+def test_a_second_server_on_the_same_directory_is_refused(desk: Desk) -> None:
+    server = desk.serve()
+    refused = desk.refused("--listen", "127.0.0.1:0", "--state-dir", str(server.state))
+    assert refused.returncode == 6
+    assert "Another server runs on" in refused.stderr
+    assert "fix: " in refused.stderr
+    assert desk.nexus(server, "health").returncode == 0
+
+
+def test_an_address_in_use_is_told_before_anything_is_opened(desk: Desk) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        refused = desk.refused("--listen", listen, "--state-dir", str(desk.home / "state"))
+    assert refused.returncode == 6
+    for part in (f"cannot listen on {listen}", "why: ", "fix: ", "--listen", "(address_in_use)"):
+        assert part in refused.stderr
+    assert not (desk.home / "state").exists()
+
+
+def test_settings_that_are_wrong(desk: Desk) -> None:
+    config = desk.home / "nexus.toml"
+    config.write_text("ssh_prots = 1\n")
+    refused = desk.refused("--config", str(config))
+    assert refused.returncode == 2
+    assert "There is no setting `ssh_prots`" in refused.stderr
+    assert "ssh_ports" in refused.stderr
+    assert desk.refused(NEXUS_CONFIG=str(config)).returncode == 2
+    assert desk.refused(NEXUS_LISTEN="nowhere").returncode == 2
+
+
+def test_an_unknown_variable_is_warned_about(desk: Desk) -> None:
+    server = desk.serve(NEXUS_SSH_PROTS="1", NEXUS_SSH_PORTS="2230-2240")
+    assert "NEXUS_SSH_PROTS is no setting of Nexus and is ignored" in server.written
+    assert desk.json(server, "status")["ports"]["ssh"]["first"] == 2230
+
+
+def test_no_server(desk: Desk) -> None:
+    server = desk.serve()
+    server.stop()
+    unreachable = desk.nexus(server, "ls")
+    assert unreachable.returncode == 3
+    assert "Is `nexus serve` running?" in unreachable.stderr
