@@ -23,6 +23,7 @@ NEXUS = ROOT / ".venv" / "bin" / "nexus"
 PROJECT = "nexus"
 IMAGE = "nexus-base"
 _DEADLINE = 60.0
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # servers that this process started, by process id
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def start_server(state: Path, *, port: int | None = None) -> Server:
             env=environment,
             start_new_session=True,  # Ctrl-C in the terminal is for us, not for the server
         )
+    _CHILDREN[process.pid] = process
     deadline = time.monotonic() + _DEADLINE
     while True:
         with suppress(httpx.TransportError):
@@ -96,18 +98,27 @@ def running_server(state: Path) -> Server | None:
 
 def stop_server(server: Server) -> None:
     """Ask the server to stop and wait until it has."""
+    child = _CHILDREN.pop(server.pid, None)
     with suppress(ProcessLookupError):
         os.kill(server.pid, signal.SIGTERM)
+    if child is not None:
+        child.wait(_DEADLINE)
+        return
     deadline = time.monotonic() + _DEADLINE
     while time.monotonic() < deadline:
-        with suppress(ChildProcessError):
-            os.waitpid(server.pid, os.WNOHANG)
         try:
             os.kill(server.pid, 0)
         except ProcessLookupError:
             return
         time.sleep(0.02)
     raise SystemExit(f"the server (process {server.pid}) did not stop within {_DEADLINE:.0f} s of SIGTERM")
+
+
+def kill_server(server: Server) -> None:
+    """End the server as a crash would, without a word."""
+    child = _CHILDREN.pop(server.pid)
+    child.kill()
+    child.wait()
 
 
 @contextmanager
@@ -214,7 +225,6 @@ def by_hand(key: Path, folder: Path, name: str) -> float:
         public = key.with_suffix(".pub")
         target = f"{name}/home/dev/.ssh/authorized_keys"
         lxc("file", "push", "--quiet", "--uid=1000", "--gid=1000", "--mode=0600", str(public), target)
-        lxc("exec", name, "--", "systemctl", "restart", "ssh")
         known_hosts = folder / "known_hosts.by-hand"
         known_hosts.unlink(missing_ok=True)
         options = ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=no"]

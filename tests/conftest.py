@@ -7,7 +7,10 @@ from hypothesis import settings
 
 # Contract suites are imported by tests, not collected: their asserts are to explain themselves too.
 pytest.register_assert_rewrite(
-    *(f"contracts.{port}_contract" for port in ("clock", "ids", "probe", "provider", "public_keys", "publisher", "store"))
+    *(
+        f"contracts.{port}_contract"
+        for port in ("clock", "ids", "probe", "provider", "public_keys", "publisher", "store")
+    )
 )
 
 # How long an example takes says more about what else the machine does than about the code.

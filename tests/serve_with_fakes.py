@@ -1,7 +1,7 @@
 """``nexus serve`` on fakes: everything is real but LXD, the kernel's port table and the SSH handshake.
 
 Takes the command's own options, and of these words any: ``away`` (LXD does not answer), ``broken``
-(no container can be made), ``slow`` (each takes two seconds).
+(no container can be made), ``slow`` (making and stopping one take two seconds).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def exchange(container: Container, words: set[str]) -> FakeProvider:
         broken = ProviderFailed("LXD cannot make the container", why="The disk is full.", fix="Make room.")
         provider.faults.fail("create", broken, times=None)
     if "slow" in words:
-        provider.faults.slow("create", 2.0, SystemClock())
+        for method in ("create", "stop"):
+            provider.faults.slow(method, 2.0, SystemClock())
     container.provider.override(providers.Object(provider))
     container.publisher.override(providers.Object(publisher))
     container.probe.override(providers.Object(FakeProbe(publisher)))

@@ -95,10 +95,22 @@ def lxd() -> Generator[Lxd]:
             raise
         pytest.skip(f"needs LXD with the project {PROJECT} (`sudo make setup`): {error or type(error).__name__}")
     lxd = Lxd(client)
-    marks = (SERVER, BUILDER, STENCIL)
+    marks = (SERVER, BUILDER)
     lxd.sweep(_left_behind, *marks)
     yield lxd
     lxd.sweep(lambda server_id: server_id.startswith(f"{SERVER_ID_PREFIX}{os.getpid()}-"), *marks)
+    session.close()
+
+
+@pytest.fixture(scope="session")
+def stencils(lxd: Lxd) -> Generator[Lxd]:
+    """The project beside it, where the instances are kept that workspaces are copied from."""
+    url = endpoint_url(None)
+    session = get_session_for_url(url)
+    beside = Lxd(pylxd.Client(endpoint=url, session=session, project=f"{PROJECT}-stencils"))
+    yield beside
+    kept = {image["fingerprint"] for image in lxd.images()}
+    beside.sweep(lambda fingerprint: fingerprint not in kept, STENCIL)
     session.close()
 
 

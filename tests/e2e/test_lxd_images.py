@@ -136,7 +136,7 @@ async def test_an_image_without_ssh_and_user_is_prepared_once(  # noqa: PLR0917 
     assert started.address
     known = tmp_path / "known_hosts"
     known.write_text(f"{started.address} {specs[0].host_key.public.text}\n")
-    for attempt in range(200):
+    for attempt in range(600):
         with suppress(OSError, asyncssh.ConnectionLost):
             break_off = asyncssh.connect(
                 started.address,
@@ -159,17 +159,16 @@ async def test_an_image_without_ssh_and_user_is_prepared_once(  # noqa: PLR0917 
                 running = asyncio.create_task(connection.run("sleep 600"))
                 await asyncio.sleep(0.1)
                 await provider.stop(specs[0].name, grace=10)
-                await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 3)
+                await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 10)
             break
-        assert attempt < 199
+        assert attempt < 599
         await asyncio.sleep(0.05)
 
     # A server that does not remember finds the prepared one, and makes no second.
     again = LxdProvider(server_id=server_id)
     try:
-        began = time.monotonic()
         await again.create(make())
-        assert time.monotonic() - began < 10
+        assert [one for one in lxd.images() if one["properties"].get(PREPARED_FROM) == source] == prepared
     finally:
         await again.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
 from nexus_core.errors import InstanceMissing, ProviderFailed, ProviderUnavailable
 from nexus_core.ports.provider import InstanceSpec, InstanceState, WorkspaceProvider
-from nexus_lxd.instances import SERVER, STENCIL, WORKSPACE
+from nexus_lxd.instances import FINISHED, SERVER, STENCIL, WORKSPACE
 from nexus_lxd.network import hwaddr
 from nexus_lxd.provider import LxdProvider
 
@@ -166,8 +167,8 @@ class TestInside:
                 session = asyncio.create_task(connection.run("sleep 600"))
                 await asyncio.sleep(0.1)
                 await provider.stop(wanted.name, grace=grace)
-                await asyncio.wait_for(asyncio.gather(session, return_exceptions=True), 3)
-                await asyncio.wait_for(connection.wait_closed(), 3)
+                await asyncio.wait_for(asyncio.gather(session, return_exceptions=True), 5)
+                await asyncio.wait_for(connection.wait_closed(), 5)
 
     async def test_the_new_key_opens_and_the_old_one_does_not(
         self, provider: LxdProvider, spec: MakeSpec, login: Login, tmp_path: Path
@@ -182,7 +183,7 @@ class TestInside:
         with pytest.raises(asyncssh.PermissionDenied):
             await login.run(address, wanted, "true")
 
-    async def test_workspaces_do_not_reach_each_other_and_cannot_take_anothers_address(
+    async def test_workspaces_do_not_reach_each_other_and_cannot_reach_each_other(
         self, provider: LxdProvider, spec: MakeSpec, login: Login
     ) -> None:
         mine, other = spec(authorized_key=login.public), spec(authorized_key=login.public)
@@ -262,15 +263,36 @@ class TestBeside:
         await asyncio.gather(provider.start(first.name), neighbour.start(second.name))
 
     async def test_a_stencil_that_was_removed_is_made_again(
-        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec, server_id: str
+        self, provider: LxdProvider, neighbour: LxdProvider, stencils: Lxd, spec: MakeSpec, image: str
     ) -> None:
+        fingerprint = stencils.alias(image)
         await provider.create(spec())
-        lxd.sweep(server_id.__eq__, STENCIL)
-        made = await provider.create(spec())
-        assert made.state is InstanceState.STOPPED
-        stencils = [one for one in lxd.instances() if one["config"].get(STENCIL) == server_id]
-        assert [one["status"] for one in stencils] == ["Stopped"]
-        assert stencils[0]["config"]["boot.autostart"] == "false"
+        stencils.sweep(fingerprint.__eq__, STENCIL)
+        made = await asyncio.gather(provider.create(spec()), neighbour.create(spec()))
+        assert [one.state for one in made] == [InstanceState.STOPPED] * 2
+        kept = [one for one in stencils.instances() if one["config"].get(STENCIL) == fingerprint]
+        assert [(one["status"], one["config"]["boot.autostart"]) for one in kept] == [("Stopped", "false")]
+
+    async def test_a_stencil_that_was_left_half_done_is_made_again(
+        self, provider: LxdProvider, lxd: Lxd, stencils: Lxd, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("nexus_lxd.stencils._MAKING", timedelta(seconds=-1))
+        await provider.create(spec())  # their project is there from now on
+        provider._stencils.forget()
+        fingerprint = lxd.alias("nexus-base")
+        stencils.sweep(fingerprint.__eq__, STENCIL)
+        name = f"nexus-stencil-{fingerprint[:12]}"
+        root = {"root": lxd.api.profiles["default"].get().json()["metadata"]["devices"]["root"]}
+        body = {
+            "name": name,
+            "profiles": [],
+            "devices": root,
+            "config": {STENCIL: fingerprint},
+            "source": {"type": "image", "fingerprint": fingerprint},
+        }
+        stencils.finish(stencils.api.instances.post(json=body))
+        await provider.create(spec())
+        assert stencils.instance(name)["config"][FINISHED] == "1"
 
     async def test_eight_at_once(self, provider: LxdProvider, spec: MakeSpec) -> None:
         """More than LXD likes to be asked at a time: nothing fails for it."""

@@ -18,7 +18,7 @@ import pytest
 from contracts.provider_contract import specs_of
 from nexus_core.errors import ProviderUnavailable
 from nexus_core.ports.provider import InstanceState
-from nexus_lxd.instances import STENCIL
+from nexus_lxd.instances import FINISHED
 from nexus_lxd.provider import LxdProvider
 
 pytestmark = pytest.mark.lxd
@@ -171,8 +171,8 @@ async def test_workspaces_survive_lxds_death_and_come_back_by_themselves_after_i
         assert (await provider.observe(running.name)).address == address
         # And only what was running.
         assert (await provider.observe(stopped.name)).state is InstanceState.STOPPED
-        listed = daemon.run("lxc", "list", "local:", "--project", "nexus", "-f", "csv", "-c", f"s,{STENCIL}")
-        assert "STOPPED,restart" in listed
+        listed = daemon.run("lxc", "list", "local:", "--project", "nexus", "-f", "csv", "-c", f"s,{FINISHED}")
+        assert "STOPPED,1" in listed.splitlines()
         await provider.delete(running.name)
         await provider.delete(stopped.name)
     finally:

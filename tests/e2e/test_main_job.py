@@ -275,7 +275,7 @@ def test_work_under_way_goes_on_after_a_kill(server: Server, alice: Path, folder
     with victim.client() as client:
         body = {"workspace_name": "survivor", "github_username": "alice"}
         workspace_id = client.post("/workspaces", json=body).json()["workspace_id"]
-    subprocess.run(["kill", "-9", str(victim.pid)], check=True)
+    measure.kill_server(victim)
     heir = measure.start_server(state)
     try:
         with heir.client() as client:

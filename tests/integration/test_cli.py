@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import pytest
 from nexus_fakes import FakeKeys
 
 SERVE = Path(__file__).parent.parent / "serve_with_fakes.py"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -89,6 +89,23 @@ class Desk:
             check=False,
             env={**self.environ, **known, **environ},
         )
+
+    def watching(self, server: Server, *words: str) -> subprocess.Popen[str]:
+        """A command that is not waited for."""
+        known = {"NEXUS_URL": server.url, "NEXUS_STATE_DIR": str(server.state)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "nexus_cli.main", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**self.environ, **known},
+        )
+
+    def until(self, server: Server, condition: Callable[[], bool]) -> None:
+        """Wait for it."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, server.written
 
     def json(self, server: Server, *words: str, **environ: str) -> Any:
         """What a command that succeeds answers as JSON."""
@@ -192,6 +209,7 @@ def test_a_workspace_that_fails(desk: Desk, key: str) -> None:
 def test_it_starts_while_lxd_is_away(desk: Desk, key: str) -> None:
     server = desk.serve("away")
     assert desk.json(server, "health")["status"] == "degraded"
+    assert "the provider does not answer" in server.written
     desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
     waiting = desk.nexus(server, "create", "web", "--user", "alice", "--no-wait")
     assert waiting.returncode == 0
@@ -212,29 +230,29 @@ def test_an_orderly_end(desk: Desk, key: str, number: signal.Signals) -> None:
     listen = server.url.removeprefix("http://")
     resumed = desk.serve(listen=listen)
     assert resumed.url == server.url
-    deadline = time.monotonic() + PATIENCE
-    while desk.json(resumed, "show", "web")["status"] != "running":
-        assert time.monotonic() < deadline
+    desk.until(resumed, lambda: desk.json(resumed, "show", "web")["status"] == "running")
     assert resumed.stop() == 0
+
+
+def test_requests_under_way_are_answered_before_the_end(desk: Desk, key: str) -> None:
+    server = desk.serve("slow")
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    assert desk.nexus(server, "create", "web", "--user", "alice").returncode == 0
+    with desk.watching(server, "stop", "web") as stopping:
+        desk.until(server, lambda: desk.json(server, "show", "web")["status"] == "stopping")
+        assert server.stop() == 0
+        out, err = stopping.communicate(timeout=PATIENCE)
+    assert (stopping.returncode, out) == (0, "web is stopped.\n"), err
 
 
 def test_a_create_that_is_watched_outlives_a_restart(desk: Desk, key: str) -> None:
     server = desk.serve("slow")
     desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
-    environ = {**desk.environ, "NEXUS_URL": server.url, "NEXUS_STATE_DIR": str(server.state)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "nexus_cli.main", "create", "web", "--user", "alice"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environ,
-    ) as watching:
-        deadline = time.monotonic() + PATIENCE
-        while desk.json(server, "ls")["total"] == 0:
-            assert time.monotonic() < deadline
+    with desk.watching(server, "create", "web", "--user", "alice") as watching:
+        desk.until(server, lambda: desk.json(server, "ls")["total"] == 1)
         assert server.stop() == 0
         desk.serve(listen=server.url.removeprefix("http://"))
-        out, err = watching.communicate(timeout=60)
+        out, err = watching.communicate(timeout=PATIENCE)
     assert (watching.returncode, out) == (0, "ssh -p 2222 dev@127.0.0.1\n"), err
 
 

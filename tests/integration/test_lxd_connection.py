@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -18,11 +19,10 @@ import pytest
 from contracts.provider_contract import MakeSpec, specs_of
 from nexus_core.errors import ImageUnavailable, ProviderFailed, ProviderUnavailable, UnknownImage
 from nexus_core.ports.provider import InstanceState
-from nexus_lxd import connection as connection_module
 from nexus_lxd import files, removal, stencils
 from nexus_lxd.connection import Connection
 from nexus_lxd.errors import Refusal
-from nexus_lxd.instances import SERVER, WORKSPACE
+from nexus_lxd.instances import FINISHED, SERVER, STENCIL, WORKSPACE
 from nexus_lxd.provider import LxdProvider
 
 Answer = tuple[int, Any]
@@ -188,13 +188,12 @@ class TestOperations:
         assert lxd.count(f"DELETE {OPERATION}") == 1
 
     async def test_one_that_neither_ends_nor_can_be_cancelled_is_given_up(
-        self, lxd: ScriptedLxd, connection: Connection, monkeypatch: pytest.MonkeyPatch
+        self, lxd: ScriptedLxd, connection: Connection
     ) -> None:
-        monkeypatch.setattr(connection_module, "_UNWILLING", 0.01)
         lxd.on("POST /1.0/instances", RUNNING)
         lxd.on(f"GET {OPERATION}/wait", sync(operation(103)))
         with pytest.raises(Refusal, match="did not finish"):
-            await connection.operate("post", "instances", json={}, within=0)
+            await connection.operate("post", "instances", json={}, within=0, linger=0.01)
 
     async def test_a_cancelled_caller_has_it_cancelled_and_waits_for_its_end(
         self, lxd: ScriptedLxd, connection: Connection
@@ -349,6 +348,7 @@ def ready_image(lxd: ScriptedLxd) -> None:
     lxd.on(f"GET /1.0/images/{'f' * 64}", sync({"properties": {"nexus.ready": "1"}}))
     lxd.on("GET /1.0/instances", sync([]))
     lxd.on("POST /1.0/instances", error(400, "raw.lxc is forbidden"), RUNNING)
+    lxd.on("GET /1.0/projects/nexus-stencils", sync({}))
     lxd.on(f"GET {OPERATION}/wait", DONE)
 
 
@@ -408,6 +408,101 @@ class TestCreation:
         lxd.on(f"PATCH /1.0/instances/{wanted.name}", sync({}))
         with pytest.raises(ProviderFailed, match="No address is free"):
             await provider.create(wanted)
+
+
+class TestStencils:
+    """The instances that others are copied from, when something is in their way."""
+
+    NAME = f"nexus-stencil-{'f' * 12}"
+
+    def stencil(self, **changes: str) -> dict[str, Any]:
+        """Its record, finished."""
+        config = {STENCIL: "f" * 64, FINISHED: "1"} | changes
+        return {"name": self.NAME, "status": "Stopped", "config": config, "created_at": "2020-01-01T00:00:00.5Z"}
+
+    @pytest.fixture(autouse=True)
+    def image_is_there(self, lxd: ScriptedLxd) -> None:
+        """There is an image, and LXD accepts what is asked of it."""
+        ready_image(lxd)
+        lxd.on("POST /1.0/instances", RUNNING)
+
+    async def source(self, lxd: ScriptedLxd) -> str:
+        """What the stencils' keeper says to make an instance from."""
+        connection = Connection(
+            endpoint=str(lxd.server_address),
+            client_cert=None,
+            client_key=None,
+            server_cert=None,
+            project="nexus",
+            workers=2,
+        )
+        try:
+            return str((await stencils.Stencils(connection, "nexus").source("f" * 64, "p"))["type"])
+        finally:
+            await connection.close()
+
+    async def test_a_finished_one_is_copied(self, lxd: ScriptedLxd) -> None:
+        lxd.on(f"GET /1.0/instances/{self.NAME}", sync(self.stencil()))
+        assert await self.source(lxd) == "copy"
+        assert lxd.count("POST /1.0/instances") == 0
+
+    async def test_their_project_is_made_when_it_is_missing(self, lxd: ScriptedLxd) -> None:
+        lxd.on("GET /1.0/projects/nexus-stencils", error(404, "Project not found"))
+        lxd.on("POST /1.0/projects", sync({}))
+        lxd.on(f"GET /1.0/instances/{self.NAME}", sync(self.stencil()))
+        assert await self.source(lxd) == "copy"
+        assert lxd.count("POST /1.0/projects") == 1
+
+    async def test_another_servers_is_waited_for(self, lxd: ScriptedLxd, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stencils, "_MAKING", timedelta.max)
+        lxd.on(f"GET /1.0/instances/{self.NAME}", sync(self.stencil(**{FINISHED: ""})), sync(self.stencil()))
+        assert await self.source(lxd) == "copy"
+        assert lxd.count("POST /1.0/instances") == 0
+
+    async def test_one_that_another_server_begins_first_will_do(self, lxd: ScriptedLxd) -> None:
+        missing = error(404, "Instance not found")
+        lxd.on(f"GET /1.0/instances/{self.NAME}", missing, missing, sync(self.stencil()))
+        lxd.on("POST /1.0/instances", error(400, 'Instance is busy running a "create" operation'))
+        assert await self.source(lxd) == "copy"
+
+    async def test_somebodys_instance_of_that_name_is_left_alone(self, lxd: ScriptedLxd) -> None:
+        lxd.on(f"GET /1.0/instances/{self.NAME}", sync(self.stencil(**{STENCIL: ""})))
+        lxd.on("POST /1.0/instances", error(400, "already exists"))
+        assert await self.source(lxd) == "image"
+        assert lxd.count(f"DELETE /1.0/instances/{self.NAME}") == 0
+
+    async def test_one_that_does_not_come_to_rest_is_stopped_and_then_given_up(self, lxd: ScriptedLxd) -> None:
+        restless = sync(self.stencil() | {"status": "Running"})
+        missing = error(404, "Instance not found")
+        lxd.on(f"GET /1.0/instances/{self.NAME}", missing, missing, *[restless] * 101, missing)
+        lxd.on(f"PUT /1.0/instances/{self.NAME}/state", RUNNING)
+        lxd.on(f"DELETE /1.0/instances/{self.NAME}", RUNNING)
+        assert await self.source(lxd) == "image"
+        # Started, stopped, and stopped once more to be removed.
+        assert lxd.count(f"PUT /1.0/instances/{self.NAME}/state") == 3
+
+    async def test_one_that_cannot_be_finished_is_removed(self, lxd: ScriptedLxd) -> None:
+        missing = error(404, "Instance not found")
+        there = sync(self.stencil())
+        lxd.on(f"GET /1.0/instances/{self.NAME}", missing, missing, there, there, there, missing)
+        lxd.on(f"PUT /1.0/instances/{self.NAME}/state", RUNNING)
+        busy = error(400, "Instance is busy")
+        lxd.on(f"PATCH /1.0/instances/{self.NAME}", busy, error(400, "Invalid config"))
+        lxd.on(f"DELETE /1.0/instances/{self.NAME}", RUNNING)
+        assert await self.source(lxd) == "image"
+        assert lxd.count(f"DELETE /1.0/instances/{self.NAME}") == 1
+
+    async def test_those_of_images_that_are_gone_are_removed(self, lxd: ScriptedLxd) -> None:
+        old = self.stencil(**{STENCIL: "a" * 64}) | {"name": "old"}
+        missing = error(404, "Instance not found")
+        lxd.on("GET /1.0/instances", sync([old, self.stencil(), record()]))
+        lxd.on(f"GET /1.0/instances/{self.NAME}", missing, missing, sync(self.stencil()))
+        lxd.on(f"PUT /1.0/instances/{self.NAME}/state", RUNNING)
+        lxd.on(f"PATCH /1.0/instances/{self.NAME}", sync({}))
+        lxd.on("GET /1.0/instances/old", sync(old), missing)
+        lxd.on("DELETE /1.0/instances/old", RUNNING)
+        assert await self.source(lxd) == "copy"
+        assert lxd.count("DELETE /1.0/instances/old") == 1
 
 
 class TestStopAndDelete:

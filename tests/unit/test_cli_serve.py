@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -111,12 +110,13 @@ class Running:
     def until(self, capsys: pytest.CaptureFixture[str], act: Callable[[str], None]) -> tuple[int, str]:
         """The exit code and what was written."""
         written: list[str] = []
+        ended = threading.Event()
 
         def watch() -> None:
-            deadline = time.monotonic() + 20
-            while "listens on" not in "".join(written) and time.monotonic() < deadline:
+            while "listens on" not in "".join(written):
+                if ended.wait(0.01):
+                    return  # it did not come up: nobody is there to be stopped
                 written.append(capsys.readouterr().err)
-                time.sleep(0.01)
             try:
                 act("".join(written).partition("listens on ")[2].partition(";")[0])
             finally:
@@ -127,6 +127,7 @@ class Running:
         try:
             code = serve.run(self.settings, self.warnings, lambda settings: self.container)
         finally:
+            ended.set()
             thread.join()
         written.append(capsys.readouterr().err)
         return code, "".join(written)

@@ -25,7 +25,7 @@ from nexus_fakes.faults import Faults, Hang
 from nexus_fakes.ids import FakeIds
 from nexus_fakes.keys import FakeKeys
 from nexus_fakes.probe import FakeProbe
-from nexus_fakes.provider import FakeProvider
+from nexus_fakes.provider import FakeNode, FakeProvider
 from nexus_fakes.publisher import FakeHost, FakePublisher
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "FakeHost",
     "FakeIds",
     "FakeKeys",
+    "FakeNode",
     "FakeProbe",
     "FakeProvider",
     "FakePublisher",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import pylxd
@@ -27,7 +28,7 @@ Method = Literal["get", "post", "put", "patch", "delete"]
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
 _SLICE = 1  # seconds that LXD is asked to wait at a time; cancellation is noticed in between
-_UNWILLING = 60.0  # seconds for an operation that was asked to end and cannot be cancelled
+_LINGER = 60.0  # seconds for an operation that was asked to end and cannot be cancelled
 _DONE = 200  # LXD's operation status codes: below are stages of being under way
 
 
@@ -62,9 +63,15 @@ class Connection:
         self._urgent = ThreadPoolExecutor(2, thread_name_prefix="nexus-lxd-status")
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
-        self._adapters: list[UnixAdapter] = []
+        self._adapters: set[UnixAdapter] = set()
         self._jobs: set[Future[Any]] = set()
         self._closing = threading.Event()
+
+    def in_project(self, project: str) -> Self:
+        """The same connection, asking within another project; closed together with this one."""
+        other = copy.copy(self)
+        other._project = project  # noqa: SLF001  # another object of this very class
+        return other
 
     async def get(
         self,
@@ -95,14 +102,17 @@ class Connection:
         job = self._submit(self._threads, lambda: self._request(method, path, READ_TIMEOUT, params=query, **request))
         await _to_its_end(job)
 
-    async def operate(self, method: Method, *path: str, within: float, **request: Any) -> JsonObject:
+    async def operate(
+        self, method: Method, *path: str, within: float, linger: float | None = None, **request: Any
+    ) -> JsonObject:
         """A change that LXD makes in the background: returns the finished operation's record.
 
         When the caller is cancelled, or after ``within`` seconds, LXD is asked to end the operation
-        (which it does for few kinds) and its end is waited for.
+        (which it does for few kinds) and its end is waited for, ``linger`` seconds at most.
         """
         cancelled = threading.Event()
-        job = self._submit(self._threads, lambda: self._operate(method, path, within, cancelled, request))
+        limits = (within, _LINGER if linger is None else linger)
+        job = self._submit(self._threads, lambda: self._operate(method, path, limits, cancelled, request))
         return await _to_its_end(job, cancelled)
 
     async def close(self) -> None:
@@ -110,7 +120,7 @@ class Connection:
         self._closing.set()
         for threads in (self._threads, self._urgent):
             threads.shutdown(wait=False, cancel_futures=True)
-        for adapter in self._adapters:
+        for adapter in list(self._adapters):
             adapter.abort()
         with suppress(TimeoutError):  # over HTTPS nothing can be broken off: its threads end by their time limits
             async with asyncio.timeout(_SLICE + 1):
@@ -142,13 +152,13 @@ class Connection:
             os.environ.setdefault("PYLXD_WARNINGS", "none")
             url = endpoint_url(self._endpoint)
             session = get_session_for_url(url, cert=self._cert, verify=self._verify)
-            if url.startswith(SCHEME):
-                adapter = UnixAdapter()
-                session.mount(SCHEME, adapter)
-                self._adapters.append(adapter)
+            adapter = UnixAdapter()
+            session.mount(SCHEME, adapter)
+            self._adapters.add(adapter)
             try:
                 client = pylxd.Client(endpoint=url, session=session, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
             except BaseException:
+                self._adapters.discard(adapter)
                 session.close()
                 raise
             self._sessions.append(session)
@@ -156,9 +166,15 @@ class Connection:
         return client
 
     def _operate(
-        self, method: Method, path: tuple[str, ...], within: float, cancelled: threading.Event, request: JsonObject
+        self,
+        method: Method,
+        path: tuple[str, ...],
+        limits: tuple[float, float],
+        cancelled: threading.Event,
+        request: JsonObject,
     ) -> JsonObject:
         began = time.monotonic()
+        within, linger = limits
         params = {"project": self._project}
         body = self._request(method, path, READ_TIMEOUT, params=dict(params), **request).json()
         operation: JsonObject = body["metadata"]
@@ -170,7 +186,7 @@ class Connection:
                 asked_to_end = now
                 with suppress(*LIBRARY_ERRORS):  # most kinds cannot be cancelled; then they are waited for
                     self._request("delete", address, READ_TIMEOUT, params=dict(params))
-            if asked_to_end is not None and now - asked_to_end > _UNWILLING:
+            if asked_to_end is not None and now - asked_to_end > linger:
                 break
             slice_of_time = {**params, "timeout": str(_SLICE)}
             try:

@@ -13,8 +13,8 @@ from nexus_lxd.errors import Refusal
 SERVER = "user.nexus.server"
 WORKSPACE = "user.nexus.workspace"
 BUILDER = "user.nexus.builder"
-STENCIL = "user.nexus.stencil"
-STENCIL_OF = "user.nexus.stencil-of"  # set last: the image it stands for
+STENCIL = "user.nexus.stencil"  # the fingerprint of the image it stands for; no server's in particular
+FINISHED = "user.nexus.stencil-finished"
 
 # Threads count as processes: a browser test suite or a JVM has a few thousand.
 PROCESSES = "8192"

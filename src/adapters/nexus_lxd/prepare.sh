@@ -51,8 +51,9 @@ if [ -n "$wanted" ]; then
         apt-get clean
         rm -rf /var/lib/apt/lists/*
     elif have dnf; then
+        wanted=$(echo "$wanted" | sed 's/iproute2/iproute/')
         # shellcheck disable=SC2086 # a list of package names
-        dnf install -y $(echo "$wanted" | sed 's/iproute2/iproute/') || die "dnf could not install:$wanted"
+        dnf install -y $wanted || die "dnf could not install:$wanted"
         dnf clean all
     else
         die "This image has neither apt-get nor dnf to install:$wanted"

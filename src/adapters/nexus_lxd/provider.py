@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from nexus_lxd.images import Images
 from nexus_lxd.instances import SERVER, WORKSPACE, absent, as_instance, find, limits, state_of
 from nexus_lxd.lanes import Lanes
 from nexus_lxd.network import Site, is_taken, read_site
-from nexus_lxd.removal import force_stop, hang_up, remove
+from nexus_lxd.removal import force_stop, hang_up, remove, shut_down
 from nexus_lxd.stencils import NOT_COPIED, Stencils
 
 PUBLIC_IMAGES: Mapping[str, str] = MappingProxyType(
@@ -34,8 +33,6 @@ PUBLIC_IMAGES: Mapping[str, str] = MappingProxyType(
 
 _CREATE_SECONDS = 600
 _START_SECONDS = 180
-_FIRST_ASKING = 2
-_STOP_MARGIN = 10  # beyond the grace, for LXD to notice and clean up
 _STATUS_SECONDS = 4.5
 
 
@@ -48,7 +45,8 @@ class LxdProvider(WorkspaceProvider):
     the first call, and a server that was away is tried again by each call.
 
     Besides workspaces it keeps in the project one stopped instance for each image in use, the
-    "stencil" that new ones are copied from.
+    "stencil" that new ones are copied from. Servers share it, and whoever deletes it only makes the
+    next creation slower.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class LxdProvider(WorkspaceProvider):
             workers=workers,
         )
         self._images = Images(self._connection, server_id, remotes)
-        self._stencils = Stencils(self._connection, server_id)
+        self._stencils = Stencils(self._connection, project)
         self._lanes = Lanes()
         self._site: Site | None = None
         self._node = "lxd"
@@ -183,8 +181,9 @@ class LxdProvider(WorkspaceProvider):
 
     async def _make(self, spec: InstanceSpec) -> IPv4Address:
         """The record and disk of the instance; its address is nobody else's."""
-        source = await self._stencils.source(await self._images.ready(spec.image))
+        fingerprint = await self._images.ready(spec.image)
         site = self._site = self._site or await read_site(self._connection)
+        source = await self._stencils.source(fingerprint, site.pool)
         made = False
         for address in site.candidates(spec.workspace_id):
             place = {
@@ -233,28 +232,11 @@ class LxdProvider(WorkspaceProvider):
             record = await self._own(name)
             if record is None or state_of(record) is InstanceState.STOPPED:
                 return
-            if state_of(record) is InstanceState.RUNNING and await self._shut_down(name, grace):
+            if state_of(record) is InstanceState.RUNNING and await shut_down(self._connection, name, grace):
                 return
             if state_of(record) is InstanceState.RUNNING:
                 await hang_up(self._connection, name)
             await force_stop(self._connection, name)
-
-    async def _shut_down(self, name: str, grace: float) -> bool:
-        """Ask the system inside to shut down; whether it did within the grace."""
-        seconds = math.ceil(grace)
-        first = min(_FIRST_ASKING, seconds)
-        # Asked twice: systemd loses a request that comes in the first moments of its boot.
-        for timeout in filter(None, (first, seconds - first)):
-            action = {"action": "stop", "force": False, "timeout": timeout}
-            within = timeout + _STOP_MARGIN
-            try:
-                await self._connection.operate("put", "instances", name, "state", json=action, within=within)
-            except Refusal as refusal:
-                if refusal.stopped:
-                    return True
-            else:
-                return True
-        return False
 
     async def _delete(self, name: str) -> None:
         with refusals(f"LXD could not delete {name}"):

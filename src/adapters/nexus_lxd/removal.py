@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,25 @@ from nexus_lxd.instances import find
 _BUSY_FOR = 60  # tries, half a second apart, while LXD is at other work on the instance
 _TRIES = 3
 _PAUSE = 0.5
+_FIRST_ASKING = 2
+_STOP_MARGIN = 10  # beyond the grace, for LXD to notice and clean up
+
+
+async def shut_down(connection: Connection, name: str, grace: float) -> bool:
+    """Ask the system inside to shut down; whether it did within the grace."""
+    seconds = math.ceil(grace)
+    first = min(_FIRST_ASKING, seconds)
+    # Asked twice: systemd loses a request that comes in the first moments of its boot.
+    for timeout in filter(None, (first, seconds - first)):
+        action = {"action": "stop", "force": False, "timeout": timeout}
+        try:
+            await connection.operate("put", "instances", name, "state", json=action, within=timeout + _STOP_MARGIN)
+        except Refusal as refusal:
+            if refusal.stopped:
+                return True
+        else:
+            return True
+    return False
 
 
 async def hang_up(connection: Connection, name: str) -> None:
@@ -23,7 +43,7 @@ async def hang_up(connection: Connection, name: str) -> None:
     """
     command = {"command": ["pkill", "-TERM", "sshd"], "interactive": False, "wait-for-websocket": False}
     with suppress(Refusal, ProviderUnavailable):
-        await connection.operate("post", "instances", name, "exec", json=command, within=2)
+        await connection.operate("post", "instances", name, "exec", json=command, within=2, linger=1)
 
 
 async def force_stop(connection: Connection, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import Any
 
 from nexus_nftables.errors import not_started, refused, too_slow, unreadable
@@ -37,20 +38,25 @@ class Nft:
         await self._run("-f", "-", script=script)
 
     async def _run(self, *arguments: str, script: str = "") -> bytes:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                self._command,
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=_ENVIRONMENT,
-            )
-        except OSError as exc:
-            raise not_started(exc) from exc
+        # From memory that reads as a file: a pipe that is still being fed when the program ends is an
+        # error of its own under uvloop.
+        with os.fdopen(os.memfd_create("nft"), "w+b") as standard_input:
+            standard_input.write(script.encode())
+            standard_input.seek(0)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    self._command,
+                    *arguments,
+                    stdin=standard_input,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=_ENVIRONMENT,
+                )
+            except OSError as exc:
+                raise not_started(exc) from exc
         try:
             async with asyncio.timeout(self._timeout):
-                output, complaint = await process.communicate(script.encode())
+                output, complaint = await process.communicate()
         except TimeoutError as exc:
             raise too_slow(self._timeout) from exc
         finally:

@@ -12,7 +12,7 @@ from nexus_cli.errors import Refused, ServerUnreachable
 from nexus_cli.wire import Answer, ConnectionLost, Server, send
 
 TRIES: Final = 3
-LONGEST_PAUSE: Final = 10.0
+LONGEST_PAUSE: Final = 5.0
 """Seconds: a server that asks for more time than this gets no second try, and the caller an answer."""
 PAGE: Final = 200
 SLOW: Final = 300.0

@@ -30,7 +30,7 @@ same everywhere) says whose is meant.
 Answers go to standard output, everything else to standard error. Errors say what happened, why, and how to
 mend it, with the request id that the server's log has too. With `--json` the API's own JSON is printed and
 nothing else, and errors as the API's error envelope; what is not printable is escaped. Requests that may safely
-be repeated are tried three times where the server asks for up to ten seconds or the connection breaks.
+be repeated are tried three times where the server asks for up to five seconds or the connection breaks.
 """
 _CONNECTION: Final = """\
 ## Connection

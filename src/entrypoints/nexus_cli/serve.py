@@ -94,6 +94,9 @@ async def _serve(container: Container, settings: Settings, sock: socket.socket) 
         nexus.admit_administrator(state.administrator_secret(container.ids()))
         opened.push_async_callback(nexus.close)
         resumed = await nexus.open()
+        provider_status = nexus.show_server.health().heartbeat.status
+        if not provider_status.available:
+            _log.warning("the provider does not answer; what needs it waits", extra={"error": provider_status.error})
         if resumed:
             _log.info("took up unfinished operations", extra={"operations": resumed})
         release = version(DISTRIBUTION)

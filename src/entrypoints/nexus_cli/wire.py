@@ -79,8 +79,7 @@ def send(
     if payload is not None:
         sent["Content-Type"] = "application/json"
     try:
-        if connection.sock is not None:  # it is: connect() returned
-            connection.sock.settimeout(timeout)
+        connection.sock.settimeout(timeout)
         connection.request(method, f"{server.prefix}{API}{path}", body=payload, headers=sent)
         response = connection.getresponse()
         received = {name.lower(): value for name, value in response.getheaders()}

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard
 
-from nexus_core import Nexus
+from nexus_core import Caller, Nexus
 from nexus_core.errors import Forbidden, Unauthorized
 from nexus_http.visits import visit_of
 
@@ -18,27 +16,19 @@ _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,51
 _READING: Final = frozenset({"GET", "HEAD"})
 
 
-def authentication(nexus: Nexus) -> Guard:
-    """The guard in front of every endpoint that needs a token.
-
-    The caller is `request.user` from then on. A token is refused (401) before anything else about
-    the request is looked at, and then where its scopes do not suffice (403).
-    """
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        caller = nexus.authenticate(bearer_token(connection.scope["headers"]))
-        visit = visit_of(connection.scope)
-        visit.caller = caller.user.github_username if caller.user else "administrator"
-        needed = "read" if visit.method in _READING else "write"
-        if needed not in caller.scopes:
-            raise Forbidden(
-                f"This token may not {needed}",
-                fix=f"Use one that was issued with the scope `{needed}`.",
-                details={"scopes": sorted(caller.scopes), "needed": needed},
-            )
-        connection.scope["user"] = caller
-
-    return guard
+def authenticate(nexus: Nexus, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """The caller; raises `Unauthorized`, or `Forbidden` where the token's scopes do not suffice."""
+    caller = nexus.authenticate(bearer_token(connection.scope["headers"]))
+    visit = visit_of(connection.scope)
+    visit.caller = caller.user.github_username if caller.user else "administrator"
+    needed = "read" if visit.method in _READING else "write"
+    if needed not in caller.scopes:
+        raise Forbidden(
+            f"This token may not {needed}",
+            fix=f"Use one that was issued with the scope `{needed}`.",
+            details={"scopes": sorted(caller.scopes), "needed": needed},
+        )
+    return caller
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:

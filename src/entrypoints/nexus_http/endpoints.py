@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar.handlers import BaseRouteHandler
@@ -15,11 +15,10 @@ _KEY: Final = "nexus_endpoint"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One way of success: what it means, its body, an example of it, and headers beyond the usual."""
+    """One way of answering: what it means, its body, and its headers beyond the usual."""
 
     meaning: str
     body: Any = None
-    example: Any = None
     headers: tuple[str, ...] = ()
 
 
@@ -38,11 +37,9 @@ class Endpoint:
     errors: tuple[str, ...] = ()
     body: Any = None
     body_required: bool = True
-    body_example: Any = None
     query: type[Any] = NoQuery
     idempotency_key: bool = False
     public: bool = False
-    parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def opt(self) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from nexus_core.errors import InternalError, NexusError, NotFound
+from nexus_core.errors import InternalError, NexusError, NotFound, ProviderUnavailable
+from nexus_http.intake import Intake
 from nexus_http.problems import refusal
+from nexus_http.redaction import without_secrets
 from nexus_http.visits import Visit, begin
 
 _log = logging.getLogger(__name__)
@@ -34,20 +36,22 @@ class Reception:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await send({"type": "websocket.close", "code": 1000, "reason": "there are no websockets here"})
             return
         method = str(scope["method"])
         # A copy, so that the server below still sees the method it was sent.
         routed = cast("HTTPScope", {**scope, "method": _ROUTED_AS.get(method, method)})
         visit = begin(routed, method)
-        counter = _Counter(send, visit)
+        intake = Intake(routed, receive)
+        counter = _Counter(send, visit, intake)
         try:
             if len(scope["path"]) > _MAX_PATH:  # Litestar would keep it in a cache
                 await counter.refuse(NotFound("There is nothing at so long an address"))
             else:
-                await self._app(routed, receive, counter.send)
+                await self._app(routed, intake.receive, counter.send)
         except asyncio.CancelledError:
-            await counter.refuse(InternalError("The server is stopping", fix="Send the request again in a while."))
+            # Where the work itself was accepted, the engine goes on with it when the server is back.
+            await counter.refuse(ProviderUnavailable("The server is stopping", fix="Look again when it is back."))
             raise
         except Exception:
             if visit.status is not None:  # too late to say anything else
@@ -61,13 +65,15 @@ class Reception:
 class _Counter:
     """Hands answers out, each with its request's id."""
 
-    def __init__(self, send: Send, visit: Visit) -> None:
+    def __init__(self, send: Send, visit: Visit, intake: Intake) -> None:
         self._send = send
         self._visit = visit
+        self._intake = intake
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._visit.status = message["status"]
+            await self._intake.finish()
             headers = [*message["headers"], (b"x-request-id", self._visit.request_id.encode())]
             message = cast("Message", {**message, "headers": headers})
         elif message["type"] == "http.response.body" and self._visit.method == "HEAD":
@@ -91,7 +97,7 @@ def _record(scope: HTTPScope, visit: Visit) -> None:
     described: dict[str, Any] = {
         "request_id": visit.request_id,
         "method": visit.method[:20],
-        "path": scope["path"][:200],
+        "path": without_secrets(scope["path"][:200]),
         "route": scope.get("path_template"),
         "status": visit.status,
         "duration_ms": visit.duration_ms,
@@ -99,7 +105,7 @@ def _record(scope: HTTPScope, visit: Visit) -> None:
     }
     workspace_id = visit.workspace_id or scope.get("path_params", {}).get("workspace_id")
     if workspace_id:
-        described["workspace_id"] = workspace_id[:60]
+        described["workspace_id"] = without_secrets(workspace_id[:60])
     if visit.error:
         described["error"] = visit.error
     _requests.info("request", extra=described)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from litestar import Request, delete, get, post, put
+from litestar import Request, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -90,14 +90,14 @@ ISSUE = Endpoint(
 )
 
 
-@post("/users/{username:str}/tokens", opt=ISSUE.opt)
-async def issue_token(request: Asking, site: NamedDependency[Site], username: FromPath[str]) -> IssuedToken:
+@post("/users/{username:str}/tokens", opt=ISSUE.opt, status_code=201)
+async def issue_token(request: Asking, site: NamedDependency[Site], username: FromPath[str]) -> Response[IssuedToken]:
     """Issue an API token."""
     body = await read_body(request, requests.IssueToken)
     token, secret = site.nexus.issue_token(
         request.user, username, label=body.label, scopes=body.scopes, expires_at=_in_utc(body.expires_at)
     )
-    return IssuedToken.of(token, secret)
+    return Response(IssuedToken.of(token, secret), status_code=201, headers={"Cache-Control": "no-store"})
 
 
 LIST_TOKENS = Endpoint(

@@ -153,8 +153,6 @@ def _converted(values: Mapping[str, Any]) -> Settings:
     try:
         settings = msgspec.convert(values, Settings)
         settings.policy()
-    except InvalidSettings:
-        raise
     except NexusError as exc:
         raise InvalidSettings(f"A setting is wrong: {exc.what}", why=exc.why, fix=exc.fix) from exc
     except (msgspec.ValidationError, ValueError) as exc:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from nexus_core.domain.token import SCOPES, ApiToken, digest
 from nexus_core.domain.user import Caller
-from nexus_core.errors import InvalidRequest, TokenNotFound
+from nexus_core.errors import Forbidden, InvalidRequest, TokenNotFound
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.ids import Ids
 from nexus_core.ports.store import Store
@@ -35,8 +35,9 @@ class IssueToken:
     ) -> tuple[ApiToken, str]:
         """The token's record and its secret, which is not kept and cannot be shown again.
 
-        Raises `UserNotFound`, or `InvalidRequest` for an empty or long label, a label with control
-        characters, scopes other than read and write, or an expiry that is past.
+        Raises `UserNotFound`, `Forbidden` for scopes that the caller's own token lacks, or
+        `InvalidRequest` for an empty or long label, a label with control characters, scopes other
+        than read and write, or an expiry that is past.
         """
         now = self._clock.now()
         if not (label.strip() and len(label) <= _MAX_LABEL and label.isprintable()):
@@ -44,6 +45,10 @@ class IssueToken:
         if not scopes or len(set(scopes)) != len(scopes) or not set(scopes) <= set(SCOPES):
             raise InvalidRequest(
                 "The scopes will not do", details={"$.scopes": "one or both of read and write, once each"}
+            )
+        if not caller.scopes.issuperset(scopes):
+            raise Forbidden(
+                "A token cannot give out more than it may do itself", fix="Ask for fewer `scopes`, or use another token."
             )
         if expires_at is not None and expires_at <= now:
             raise InvalidRequest(

@@ -125,7 +125,7 @@ class ForceQuery(Struct, forbid_unknown_fields=True, frozen=True):
 class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
     """Which workspaces to list. An empty ``owner`` or ``status`` restricts nothing, like one left out."""
 
-    owner: GithubUsername | None = None
+    owner: Annotated[GithubUsername, Meta(description="Only this user's.")] | None = None
     status: (
         Annotated[Status, Meta(description="Only those in this status; without it, all but the deleted.")] | None
     ) = None

@@ -1,0 +1,37 @@
+"""Schemathesis makes requests of the OpenAPI document, right and wrong, and finds every answer described in it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import served
+from nexus_core.domain.host_ports import PortRange
+from nexus_core.policy import Policy
+from served import ADMIN_TOKEN
+
+EXAMPLES = 8
+"""Random cases an operation, beside those that Schemathesis makes of every bound in the document."""
+
+
+async def test_no_answer_is_against_the_document(tmp_path: Path) -> None:
+    policy = Policy(ssh_ports=PortRange(2222, 2999))
+    async with served.site(policy) as site, served.listening(site.app) as server:
+        site.world.register("alice")  # the owner whom the document's examples name
+        schemathesis = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/schema/openapi.json"),
+            *("--checks", "all"),
+            # What the document cannot say is refused too: a key that is none, a name that is taken.
+            *("--exclude-checks", "positive_data_acceptance"),
+            *("--header", f"Authorization: Bearer {ADMIN_TOKEN}"),
+            *("--max-examples", str(EXAMPLES), "--seed", "1", "--generation-deterministic"),
+            *("--no-color", "--workers", "2", "--warnings", "off"),
+            cwd=tmp_path,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await asyncio.wait_for(schemathesis.communicate(), 300)
+    assert schemathesis.returncode == 0, output.decode()
+    assert "17 selected / 17 total" in output.decode()
