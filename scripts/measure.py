@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ def kill_server(server: Server) -> None:
 
 
 @contextmanager
-def fresh_server(state: Path) -> Iterator[Server]:
+def fresh_server(state: Path) -> Generator[Server]:
     """A server on an empty state directory, stopped in the end."""
     shutil.rmtree(state, ignore_errors=True)
     server = start_server(state)
@@ -174,15 +174,21 @@ def create(client: httpx.Client, owner: str, name: str) -> dict[str, Any]:
     answer = client.post("/workspaces", json={"workspace_name": name, "github_username": owner})
     answer.raise_for_status()
     address = f"/workspaces/{answer.json()['workspace_id']}"
+    return wait_for(client, address, "running")
+
+
+def wait_for(client: httpx.Client, address: str, status: str) -> dict[str, Any]:
+    """Poll until the workspace has this status; the workspace as the API shows it."""
     deadline = time.monotonic() + _DEADLINE
-    while time.monotonic() < deadline:
+    while True:
         shown: dict[str, Any] = client.get(address).json()
-        if shown["status"] == "running":
+        if shown["status"] == status:
             return shown
         if shown["status"] == "error":
             raise SystemExit(f"the workspace ended in error: {shown['error']['message']}")
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the workspace is still {shown['status']} after {_DEADLINE:.0f} s")
         time.sleep(0.01)
-    raise SystemExit(f"the workspace is still {shown['status']} after {_DEADLINE:.0f} s")
 
 
 def delete(client: httpx.Client, workspace_id: str) -> None:

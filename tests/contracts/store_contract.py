@@ -188,7 +188,7 @@ class StoreContract:
         for outer in contexts:
             for inner in contexts:
                 with outer(), pytest.raises(RuntimeError, match="do not nest"), inner():
-                    raise AssertionError("got in")  # pragma: no cover - the point of the test
+                    raise AssertionError("got in")  # pragma: no cover  # the point of the test
         fill(store)
 
     def test_transactions_of_several_threads_take_turns(self, store: Store) -> None:
@@ -236,7 +236,7 @@ class StoreContract:
                 call()
         for context in (store.transaction, store.snapshot):
             with pytest.raises(StoreFailed), context():
-                raise AssertionError("got in")  # pragma: no cover - the point of the test
+                raise AssertionError("got in")  # pragma: no cover  # the point of the test
         assert len(store.server_id) == 12
 
     def test_a_time_of_another_zone_is_the_same_moment(self, store: Store) -> None:

@@ -135,14 +135,7 @@ def test_resources_are_enforced_from_inside(server: Server, alice: Path) -> None
 
 
 def wait_for(client: httpx.Client, workspace_id: str, status: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        shown: dict[str, Any] = client.get(f"/workspaces/{workspace_id}").json()
-        if shown["status"] == status:
-            return shown
-        assert shown["status"] != "error", shown["error"]
-        time.sleep(0.02)
-    raise AssertionError(f"still {shown['status']} after a minute")
+    return measure.wait_for(client, f"/workspaces/{workspace_id}", status)
 
 
 def test_stop_closes_ssh_and_start_brings_back_the_same(server: Server, alice: Path) -> None:
@@ -217,13 +210,18 @@ def test_twenty_at_once_each_with_its_own_key(server: Server, folder: Path) -> N
     for number, (name, key) in enumerate(keys.items()):
         measure.register(server, name, 100 + number, key)
     with server.client() as client, ThreadPoolExecutor(count) as pool:
-        made = dict(zip(keys, pool.map(lambda name: measure.create(client, name, "one-of-many"), keys), strict=True))
+
+        def create(name: str) -> dict[str, Any]:
+            return measure.create(client, name, "one-of-many")
+
+        made = dict(zip(keys, pool.map(create, keys), strict=True))
         ports = {one["ssh"]["port"] for one in made.values()}
         assert len(ports) == count
         assert ports <= set(range(2222, 2300))
         assert all(ssh(one, keys[name], "true").returncode == 0 for name, one in made.items())
         assert ssh(made["user-0"], keys["user-1"], "true").returncode == 255
-        list(pool.map(lambda one: measure.delete(client, one["workspace_id"]), made.values()))
+        for deletion in [pool.submit(measure.delete, client, one["workspace_id"]) for one in made.values()]:
+            deletion.result()
     assert containers(server) == []
     rules = published(server)
     assert not [port for port in ports if f"{port} :" in rules]

@@ -20,7 +20,7 @@ from nexus_core.errors import (
     WorkspaceNotFound,
 )
 from nexus_core.usecases.create_workspace import Retry
-from worlds import ADMIN, World
+from worlds import ADMIN, World, nothing
 
 
 async def test_a_workspace_comes_up(world: World) -> None:
@@ -187,6 +187,6 @@ async def test_a_retry_after_its_workspace_was_forgotten_says_so(world: World, m
     assert again.workspace.status is Status.DELETED
     with world.store.snapshot() as records:
         workspaces = type(records.workspaces)
-    monkeypatch.setattr(workspaces, "get", lambda self, workspace_id: None)
+    monkeypatch.setattr(workspaces, "get", nothing)
     with pytest.raises(InvalidRequest, match="forgotten"):
         await world.nexus.create_workspace(alice, WorkspaceRequest(workspace_name="web"), retry=retry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from nexus_core.errors import (
 )
 from nexus_core.ports.port_publisher import Target
 from nexus_core.ports.store import Records
-from worlds import World
+from worlds import World, nothing
 
 
 async def test_a_bounded_number_is_under_way_and_the_rest_wait_in_order(world: World) -> None:
@@ -244,12 +244,12 @@ async def test_a_successor_waits_for_work_that_is_slow_to_let_go(world: World) -
 
 
 @contextmanager
-def database_away(world: World, monkeypatch: pytest.MonkeyPatch, error: NexusError) -> Iterator[None]:
+def database_away(world: World, monkeypatch: pytest.MonkeyPatch, error: NexusError) -> Generator[None]:
     """Every transaction fails meanwhile."""
     transaction = world.store.transaction
 
     @contextmanager
-    def failing() -> Iterator[Records]:
+    def failing() -> Generator[Records]:
         if error:
             raise error
         with transaction() as records:
@@ -298,7 +298,7 @@ async def test_a_vanished_record_is_a_logged_fault_and_harms_no_one_else(
     with world.store.snapshot() as records:
         workspaces = type(records.workspaces)
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr(workspaces, "get", lambda self, workspace_id: None)
+        patch.setattr(workspaces, "get", nothing)
         stuck.release()
         await world.idle()
     assert "vanished" in caplog.text
@@ -434,7 +434,7 @@ async def test_a_workspace_without_an_owner_is_a_fault(world: World, monkeypatch
     creating = asyncio.ensure_future(world.create(alice))
     await stuck.entered.wait()
     with monkeypatch.context() as patch:
-        patch.setattr(users, "get", lambda self, user_id: None)
+        patch.setattr(users, "get", nothing)
         stuck.release()
         workspace = await creating
         await world.idle()

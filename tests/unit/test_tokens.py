@@ -8,7 +8,7 @@ import pytest
 
 from nexus_core.domain.token import ApiToken, digest
 from nexus_core.errors import InvalidRequest, TokenNotFound, Unauthorized, UserNotFound
-from worlds import World
+from worlds import World, nothing
 
 
 async def test_a_token_speaks_for_its_user_until_it_is_revoked(world: World) -> None:
@@ -115,6 +115,6 @@ async def test_a_token_without_its_user_lets_nobody_in(world: World, monkeypatch
     _, secret = world.nexus.issue_token(alice, "alice", label="laptop")
     with world.store.snapshot() as records:
         users = type(records.users)
-    monkeypatch.setattr(users, "get", lambda self, user_id: None)
+    monkeypatch.setattr(users, "get", nothing)
     with pytest.raises(Unauthorized):
         world.nexus.authenticate(secret)

@@ -106,7 +106,7 @@ class Api:
             if answer.status != 503 or last or pause is None or pause > LONGEST_PAUSE:
                 return self._understood(answer, tried)
             self._pause(pause, "the server cannot do it now")
-        raise AssertionError("the last try returns or raises")  # pragma: no cover
+        raise AssertionError("the last try returns or raises")  # pragma: no cover  # for the type checkers
 
     def _understood(self, answer: Answer, tries: int) -> Any:
         content = self._parsed(answer)

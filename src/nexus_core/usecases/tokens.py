@@ -48,7 +48,8 @@ class IssueToken:
             )
         if not caller.scopes.issuperset(scopes):
             raise Forbidden(
-                "A token cannot give out more than it may do itself", fix="Ask for fewer `scopes`, or use another token."
+                "A token cannot give out more than it may do itself",
+                fix="Ask for fewer `scopes`, or use another token.",
             )
         if expires_at is not None and expires_at <= now:
             raise InvalidRequest(
