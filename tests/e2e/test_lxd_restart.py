@@ -92,11 +92,12 @@ class Daemon:
         assert self._process
         if self._process.poll() is not None:
             self.start()
-        names = self.run("lxc", "list", "local:", "--project", "nexus", "-f", "csv", "-c", "n").split()
-        for name in names:
-            self.run("lxc", "delete", "--force", f"local:{name}", "--project", "nexus")
+        projects = self.run("lxc", "project", "list", "local:", "-f", "csv").splitlines()
+        for project in [name for line in projects if (name := line.partition(",")[0]).startswith("nexus")]:
+            for name in self.run("lxc", "list", "local:", "--project", project, "-f", "csv", "-c", "n").split():
+                self.run("lxc", "delete", "--force", f"local:{name}", "--project", project)
+            self.run("lxc", "project", "delete", f"local:{project}")
         self.run("lxc", "image", "delete", "local:nexus-base")
-        self.run("lxc", "project", "delete", "local:nexus")
         self.run("lxc", "network", "delete", f"local:{self.bridge}")
         self.run("lxc", "storage", "delete", "local:nexus")
         self.shut_down()
@@ -171,8 +172,8 @@ async def test_workspaces_survive_lxds_death_and_come_back_by_themselves_after_i
         assert (await provider.observe(running.name)).address == address
         # And only what was running.
         assert (await provider.observe(stopped.name)).state is InstanceState.STOPPED
-        listed = daemon.run("lxc", "list", "local:", "--project", "nexus", "-f", "csv", "-c", f"s,{FINISHED}")
-        assert "STOPPED,1" in listed.splitlines()
+        listed = daemon.run("lxc", "list", "local:", "--project", "nexus-stencils", "-f", "csv", "-c", f"s,{FINISHED}")
+        assert listed.splitlines() == ["STOPPED,1"]
         await provider.delete(running.name)
         await provider.delete(stopped.name)
     finally:

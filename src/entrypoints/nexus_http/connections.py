@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import Final
 
@@ -12,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from nexus_core.errors import InvalidRequest
 from nexus_http.problems import refusal
 from nexus_http.visits import new_request_id
+
+_log = logging.getLogger(__name__)
 
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of request line and headers, as far as they arrive in pieces."""
@@ -28,11 +31,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        sock: socket.socket | None = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            # An answer goes out as two pieces; without this the second waits 40 ms for the first one's
-            # receipt. asyncio sees to it only for sockets that were made with the protocol's number.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # An answer goes out as two pieces; without this the second waits 40 ms for the first one's
+        # receipt. asyncio sees to it only for sockets that were made with the protocol's number.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,19 +65,16 @@ class Connection(HttpToolsProtocol):
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nx-request-id: {answer.problem.request_id}\r\nconnection: close\r\n\r\n"
         )
+        _log.info("not a request: %s", msg, extra={"request_id": answer.problem.request_id, "status": 400})
         self.transport.write(head.encode() + body)
         self.transport.close()
 
     def _await_head(self) -> None:
         self._in_head = True
-        self._timer = self.loop.call_later(HEAD_PATIENCE, self._lost_patience)
+        self._timer = self.loop.call_later(HEAD_PATIENCE, self.transport.close)
 
     def _head_is_here(self) -> None:
         self._in_head = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _lost_patience(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()

@@ -95,12 +95,11 @@ def errors_of(endpoint: Endpoint) -> dict[int, list[str]]:
 
 
 def _described(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str, Endpoint]]:
-    for route in routes:
-        if isinstance(route, HTTPRoute):
-            for handler in route.route_handlers:
-                endpoint = endpoint_of(handler)
-                if endpoint is not None:
-                    yield from ((route.path_format, method.lower(), endpoint) for method in handler.http_methods)
+    for route in (one for one in routes if isinstance(one, HTTPRoute)):
+        for handler in route.route_handlers:
+            endpoint = endpoint_of(handler)
+            if endpoint is not None:
+                yield from ((route.path_format, method.lower(), endpoint) for method in handler.http_methods)
 
 
 def _types(endpoints: Iterable[Endpoint]) -> list[Any]:
@@ -160,10 +159,11 @@ def _headers(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _advice(code: str) -> str:
     """What the error of this code advises."""
-    waiting = [NexusError]
-    while waiting:
-        kind = waiting.pop()
-        if kind.code == code and kind is not NexusError:
-            return kind.remedy
-        waiting += kind.__subclasses__()
-    return NexusError.remedy
+    return next(kind.remedy for kind in _family(NexusError) if kind.code == code)
+
+
+def _family(kind: type[NexusError]) -> Iterator[type[NexusError]]:
+    """Everything below the error, depth first."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from _family(child)

@@ -141,9 +141,7 @@ def _from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Nex
         # Litestar names its own OPTIONS, which nobody can reach, and not the HEAD that goes with GET.
         named = set((error.headers or {}).get("allow", "").split(", ")) - {"OPTIONS"}
         return MethodNotAllowed(visit_of(request.scope).method, named | ({"HEAD"} if "GET" in named else set()))
-    if 400 <= error.status_code < 500:
-        return InvalidRequest(error.detail)
-    return InternalError(error.detail)
+    return InvalidRequest(error.detail)
 
 
 def _answer(request: Request[Any, Any, Any], error: NexusError) -> Response[Problem]:
@@ -161,6 +159,8 @@ def _on_nexus_error(request: Request[Any, Any, Any], error: NexusError) -> Respo
 
 
 def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+    if error.status_code >= 500:
+        return _on_fault(request, error)
     return _answer(request, _from_litestar(request, error))
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import httpx
 import pytest
+from litestar.exceptions import InternalServerException
 
 import served
 from nexus_core.domain.host_ports import PortRange
@@ -240,6 +241,7 @@ class Rootless(NexusError):
     ("error", "expected"),
     [
         (RuntimeError("boom at /srv/nexus/secret.py"), ({}, "a fault of its own")),
+        (InternalServerException("boom"), ({}, "a fault of its own")),
         (KeyError("x"), ({}, "a fault of its own")),
         (InternalError("It broke at /srv/x"), ({}, "a fault of its own")),
         (Undocumented("No"), ({}, "a fault of its own")),

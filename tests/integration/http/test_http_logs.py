@@ -182,6 +182,23 @@ async def test_a_fault_after_the_answer_began_is_for_the_server_below(site: Site
     assert sent == ["http.response.start", "http.response.body"]
 
 
+async def test_an_answer_under_way_that_is_given_up_is_left_as_it_is(site: Site) -> None:
+    sent: list[str] = []
+    begun = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(site.app(_scope("/api/v1/health"), _nothing, send))  # type: ignore[arg-type]  # made by hand
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sent == ["http.response.start"]
+
+
 async def test_a_request_that_is_given_up_says_so(log: io.StringIO, site: Site, alice: httpx.AsyncClient) -> None:
     await alice.post("/workspaces", json={"workspace_name": "web"})
     await site.world.idle()

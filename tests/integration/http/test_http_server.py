@@ -56,6 +56,20 @@ async def test_without_its_database_the_server_is_unavailable(
     assert set(answer.json()) == {"status", "timestamp", "uptime_seconds", "nodes", "version"}
 
 
+async def test_that_the_database_can_be_written_is_tried_once_a_second(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[None] = []
+    monkeypatch.setattr(site.world.store, "check_writable", lambda: tried.append(None))
+    nobody = await site.client()
+    for _ in range(3):
+        assert (await nobody.get("/health")).status_code == 200
+    assert len(tried) == 1
+    await site.world.clock.advance(1)
+    await nobody.get("/health")
+    assert len(tried) == 2
+
+
 async def test_status_is_health_and_figures(site: Site, alice: httpx.AsyncClient) -> None:
     await alice.post("/workspaces", json={"workspace_name": "web"})
     await site.world.idle()
