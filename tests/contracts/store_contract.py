@@ -424,6 +424,7 @@ class StoreContract:
             assert ids(records.workspaces.with_status([Status.DELETED])) == [workspace(4).id]
             assert ids(records.workspaces.with_status(())) == []
             assert ids(records.workspaces.of_owner(user().id)) == [workspace(2).id, workspace(1).id]
+            assert records.workspaces.ids_of_owner(user().id) == [workspace(2).id, workspace(1).id]
 
     def test_workspaces_are_counted_by_status(self, store: Store) -> None:
         with store.snapshot() as records:
@@ -589,11 +590,15 @@ class StoreContract:
             records.operations.add(operation(4, of=4, kind=OperationKind.STOP))
             records.operations.add(operation(5, of=5, status=OperationStatus.RUNNING))
             records.operations.add(finished(6, of=6))
-            queued = records.operations.queued([OperationKind.CREATE, OperationKind.START])
+            queued = records.operations.queued([OperationKind.CREATE, OperationKind.START], limit=9)
             assert [each.id for each in queued] == [operation(number).id for number in (2, 3, 1)]
             assert queued[2] == operation(1, created_at=later(30))
-            assert [each.id for each in records.operations.queued({OperationKind.STOP})] == [operation(4).id]
-            assert records.operations.queued(()) == []
+            assert [each.id for each in records.operations.queued({OperationKind.STOP}, limit=9)] == [operation(4).id]
+            assert records.operations.queued((), limit=9) == []
+            [first] = records.operations.queued(frozenset(OperationKind), limit=1)
+            assert first.id == operation(4).id
+            waiting = records.operations.queued(frozenset(OperationKind), limit=9)
+            assert [records.operations.queue_position(each.id) for each in waiting] == [1, 2, 3, 4]
             assert records.operations.count_unfinished() == (4, 1)
 
     def test_what_ran_is_queued_again(self, store: Store) -> None:

@@ -55,14 +55,22 @@ def metadata(**properties: str) -> bytes:
 def bare_debian() -> Path:
     """The root file system of a Debian without an SSH server; made once, then kept for later runs."""
     if os.geteuid() != 0:
-        pytest.skip("needs root for debootstrap")
+        pytest.skip("needs root for mmdebstrap")
     recipe = hashlib.sha256(f"{MIRROR} {PACKAGES}".encode()).hexdigest()[:12]
     cached = Path(tempfile.gettempdir()) / "nexus-test-images" / f"bare-debian-{recipe}.squashfs"
     if not cached.exists():
         cached.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
             root, packed = Path(folder) / "root", Path(folder) / "packed"
-            command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root), MIRROR]
+            command = [
+                "mmdebstrap",
+                "--mode=root",
+                "--variant=minbase",
+                f"--include={PACKAGES}",
+                "bookworm",
+                str(root),
+                MIRROR,
+            ]
             subprocess.run(command, check=True, capture_output=True)
             subprocess.run(["mksquashfs", root, packed, "-comp", "zstd"], check=True, capture_output=True)
             packed.rename(cached)

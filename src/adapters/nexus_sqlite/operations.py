@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 from nexus_core.domain.operation import Operation, OperationKind, OperationStatus, Step, StepName, StepStatus
@@ -43,8 +44,15 @@ LATEST: Final = _SELECT + "WHERE workspace_id = ? ORDER BY rowid DESC LIMIT 1"
 # A list of values is one parameter, as JSON, so that no SQL is put together while running.
 _OF_KINDS: Final = "AND kind IN (SELECT value FROM json_each(?))"
 QUEUED: Final = (
-    _SELECT + "WHERE status IN ('queued', 'running') AND status = 'queued' " + _OF_KINDS + " ORDER BY created_at, rowid"
+    _SELECT
+    + "WHERE status IN ('queued', 'running') AND status = 'queued' "
+    + _OF_KINDS
+    + " ORDER BY created_at, rowid LIMIT ?"
 )
+QUEUE_POSITION: Final = """
+SELECT 1 + count(*) FROM operations WHERE status IN ('queued', 'running') AND status = 'queued'
+      AND (created_at, rowid) < (SELECT created_at, rowid FROM operations WHERE id = ?)
+"""
 STEPS: Final = """
 SELECT name, status, started_at, duration_ms, error FROM operation_steps WHERE operation_id = ? ORDER BY position
 """
@@ -109,9 +117,14 @@ class SqliteOperations(Operations):
     def latest(self, workspace_id: str) -> Operation | None:
         return self._one(LATEST, workspace_id)
 
-    def queued(self, kinds: Collection[OperationKind]) -> Sequence[Operation]:
+    def queued(self, kinds: Collection[OperationKind], *, limit: int) -> Sequence[Operation]:
         wanted = json.dumps([kind.value for kind in kinds])
-        return [self._operation(row) for row in self._connection.execute(QUEUED, (wanted,)).fetchall()]
+        return [self._operation(row) for row in self._connection.execute(QUEUED, (wanted, limit)).fetchall()]
+
+    def queue_position(self, operation_id: str) -> int:
+        position: int
+        (position,) = self._connection.execute(QUEUE_POSITION, (operation_id,)).fetchone()
+        return position
 
     def requeue_running(self) -> int:
         return self._connection.execute(REQUEUE_RUNNING).rowcount
@@ -171,6 +184,7 @@ def _one_at_a_time() -> Generator[None]:
         raise
 
 
+@lru_cache(4096)
 def _step(row: tuple[Any, ...]) -> Step:
     name, status, started_at, duration_ms, error = row
     return Step(StepName(name), StepStatus(status), from_micros_or_null(started_at), duration_ms, error)

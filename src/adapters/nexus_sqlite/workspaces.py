@@ -62,6 +62,9 @@ ID_BY_NAME: Final = "SELECT id FROM workspaces WHERE user_id = ? AND name = ? AN
 _HAS_STATUS: Final = "WHERE w.status IN (SELECT value FROM json_each(?))"
 WITH_STATUS: Final = _SELECT + _HAS_STATUS + _NEWEST_FIRST
 OF_OWNER: Final = _SELECT + "WHERE w.user_id = ? AND w.deleted_at IS NULL" + _NEWEST_FIRST
+IDS_OF_OWNER: Final = """
+SELECT id FROM workspaces WHERE user_id = ? AND deleted_at IS NULL ORDER BY created_at DESC, rowid DESC
+"""
 # One count a status, each from the index: grouping would walk the whole table.
 COUNT_BY_STATUS: Final = """
 SELECT wanted.value, (SELECT count(*) FROM workspaces AS w WHERE w.status = wanted.value) FROM json_each(?) AS wanted
@@ -132,6 +135,9 @@ class SqliteWorkspaces(Workspaces):
     def of_owner(self, owner_id: str) -> Sequence[Workspace]:
         return [_workspace(row) for row in self._connection.execute(OF_OWNER, (owner_id,)).fetchall()]
 
+    def ids_of_owner(self, owner_id: str) -> Sequence[str]:
+        return [workspace_id for (workspace_id,) in self._connection.execute(IDS_OF_OWNER, (owner_id,)).fetchall()]
+
     def count_by_status(self) -> dict[Status, int]:
         rows = self._connection.execute(COUNT_BY_STATUS, (_ALL_STATUSES,)).fetchall()
         return {Status(status): count for status, count in rows if count}
@@ -184,6 +190,8 @@ def _names(array: str) -> tuple[str, ...]:
     return tuple(json.loads(array))
 
 
+# A row that is as it was makes the same workspace: most are read far more often than they change.
+@lru_cache(maxsize=4096)
 def _workspace(row: tuple[Any, ...]) -> Workspace:
     (workspace_id, owner_id, owner, name, status, provider, image, cpu, memory, disk, ssh_port, container_id, node) = (
         row[:13]

@@ -91,7 +91,7 @@ class Engine:
                 if room <= 0:
                     continue
                 with self._store.snapshot() as records:
-                    queued = records.operations.queued(lane.kinds)[:room]
+                    queued = records.operations.queued(lane.kinds, limit=room)
                 for operation in queued:
                     self._claim(operation)
         except Unavailable as error:

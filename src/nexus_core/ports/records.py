@@ -78,6 +78,10 @@ class Workspaces(ABC):
         """All that are not deleted, newest first."""
 
     @abstractmethod
+    def ids_of_owner(self, owner_id: str) -> Sequence[str]:
+        """The ids of all that are not deleted, newest first."""
+
+    @abstractmethod
     def count_by_status(self) -> dict[Status, int]: ...
 
     @abstractmethod
@@ -126,8 +130,12 @@ class Operations(ABC):
         """The operation under way, or else the last one."""
 
     @abstractmethod
-    def queued(self, kinds: Collection[OperationKind]) -> Sequence[Operation]:
-        """Those that wait for their turn, oldest first."""
+    def queued(self, kinds: Collection[OperationKind], *, limit: int) -> Sequence[Operation]:
+        """The first of those that wait for their turn, oldest first."""
+
+    @abstractmethod
+    def queue_position(self, operation_id: str) -> int:
+        """The place of a queued operation among all that wait, from 1."""
 
     @abstractmethod
     def requeue_running(self) -> int:

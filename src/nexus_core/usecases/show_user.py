@@ -17,4 +17,4 @@ class ShowUser:
         """The user and its workspaces that are not deleted, newest first; raises `UserNotFound`."""
         with self._store.snapshot() as records:
             user = visible_user(records, caller, github_username)
-            return user, tuple(workspace.id for workspace in records.workspaces.of_owner(user.id))
+            return user, tuple(records.workspaces.ids_of_owner(user.id))

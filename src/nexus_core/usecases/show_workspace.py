@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nexus_core.domain.lifecycle import Status
-from nexus_core.domain.operation import Operation, OperationKind, OperationStatus
+from nexus_core.domain.operation import Operation, OperationStatus
 from nexus_core.domain.user import Caller
 from nexus_core.domain.workspace import Workspace
 from nexus_core.ports.records import WorkspaceFilter
@@ -36,8 +36,7 @@ class ShowWorkspace:
             operation = records.operations.latest(workspace_id)
             position = None
             if operation is not None and operation.status is OperationStatus.QUEUED:
-                waiting = [one.id for one in records.operations.queued(frozenset(OperationKind))]
-                position = waiting.index(operation.id) + 1
+                position = records.operations.queue_position(operation.id)
             return WorkspaceView(workspace, operation, position)
 
 
