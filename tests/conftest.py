@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -14,5 +16,6 @@ pytest.register_assert_rewrite(
 )
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("nexus", deadline=None)
+# In CI the same examples every time: a change is judged by what it changes. At home, ever new ones.
+settings.register_profile("nexus", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("nexus")

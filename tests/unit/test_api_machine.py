@@ -142,9 +142,11 @@ class WorkspaceLives(RuleBasedStateMachine):
         assert set(ports) == self.world.leased()
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.do(self.come_to_rest())
-        self.runner.close()
+        try:
+            if hasattr(self, "world"):
+                self.do(self.come_to_rest())
+        finally:
+            self.runner.close()
 
     async def come_to_rest(self) -> None:
         world = self.world

@@ -139,3 +139,17 @@ async def test_a_rotation_taken_back_gives_way_to_a_later_one(world: World) -> N
     await world.idle()
     assert any(isinstance(result, ProviderFailed) for result in results)
     assert admitted(world, workspace.id) == world.user(alice).public_key
+
+
+async def test_a_rotation_cut_off_after_it_took_effect_is_really_taken_back(world: World) -> None:
+    """Found by the machine that walks the whole API: the record said the old key, the container had the new one."""
+    alice = world.register()
+    workspace = await world.running(alice)
+    stuck = world.faults.hang("authorize", after_effect=True)
+    rotating = asyncio.ensure_future(world.nexus.rotate_key(alice, "alice", new_key(world).text, None))
+    await stuck.entered.wait()
+    await world.restart()
+    with pytest.raises(ProviderUnavailable):
+        await rotating
+    await world.idle()
+    assert admitted(world, workspace.id) == world.user(alice).public_key == world.keys.sample("alice")

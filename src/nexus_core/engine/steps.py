@@ -131,6 +131,7 @@ class Steps:
             owner = owner_of(records, workspace)
         if owner.public_key.fingerprint == workspace.authorized_fingerprint:
             return None
+        self._forget_key(workspace)
         try:
             await self.provider.authorize(workspace.container_id, owner.public_key)
         except InstanceMissing:
@@ -139,6 +140,16 @@ class Steps:
             # Somebody removed it by hand: nothing is left that any other key could open.
         fingerprint = owner.public_key.fingerprint
         return lambda latest: replace(latest, authorized_fingerprint=fingerprint)
+
+    def _forget_key(self, workspace: Workspace) -> None:
+        """Record that it is not known which key the container admits.
+
+        Exchanging it may take effect without our learning so: without this record the next attempt
+        would take the key it saw last for the one inside.
+        """
+        with self.store.transaction() as records:
+            latest = records.workspaces.get(workspace.id) or workspace
+            records.workspaces.update(replace(latest, authorized_fingerprint=None))
 
     async def wait_for_ssh(self, workspace: Workspace, operation: Operation) -> None:
         """Shake hands through the published port until the injected host key answers."""
