@@ -35,7 +35,7 @@ pytestmark = pytest.mark.lxd
 Lxd = Any  # tests/e2e/conftest.py, which importlib mode gives no name to import it by
 Import = Callable[..., str]
 
-MIRROR = os.environ.get("NEXUS_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = os.environ.get("NEXUS_DEBIAN_MIRROR", "")  # empty: Debian's own
 PACKAGES = "systemd-sysv"  # no SSH server, no udev, no ip, no sudo
 
 
@@ -69,7 +69,7 @@ def bare_debian() -> Path:
                 f"--include={PACKAGES}",
                 "bookworm",
                 str(root),
-                MIRROR,
+                *filter(None, [MIRROR]),
             ]
             subprocess.run(command, check=True, capture_output=True)
             subprocess.run(["mksquashfs", root, packed, "-comp", "zstd"], check=True, capture_output=True)

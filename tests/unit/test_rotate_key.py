@@ -153,3 +153,19 @@ async def test_a_rotation_cut_off_after_it_took_effect_is_really_taken_back(worl
         await rotating
     await world.idle()
     assert admitted(world, workspace.id) == world.user(alice).public_key == world.keys.sample("alice")
+
+
+async def test_a_start_whose_container_vanishes_before_it_gets_the_new_key_fails(world: World) -> None:
+    alice = world.register()
+    workspace = await world.running(alice)
+    await world.nexus.stop_workspace(alice, workspace.id)
+    await world.nexus.rotate_key(alice, "alice", new_key(world).text, None)
+    stuck = world.faults.hang("publish", after_effect=True)
+    world.nexus.start_workspace(alice, workspace.id)
+    await stuck.entered.wait()
+    world.provider.vanish(workspace.container_id)
+    stuck.release()
+    await world.idle()
+    failed = world.show(workspace.id).workspace
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.step) == ("instance_missing", "start_instance")

@@ -18,7 +18,9 @@ if have cloud-init; then timeout 180 cloud-init status --wait || true; fi
 
 # --- network ---
 # The address was set from outside; a name server may be missing, or be one that is not running yet.
-resolves() { getent hosts deb.debian.org >/dev/null 2>&1 || getent hosts archive.ubuntu.com >/dev/null 2>&1; }
+mirror=$(grep -rhoE 'https?://[^/ ]+' /etc/apt/sources.list /etc/apt/sources.list.d /etc/yum.repos.d 2>/dev/null | head -n 1)
+mirror=${mirror#*://}
+resolves() { [ -z "$mirror" ] || getent hosts "$mirror" >/dev/null 2>&1; }
 waited=0
 until resolves; do
     if [ "$waited" = 3 ]; then
