@@ -14,7 +14,7 @@ from nexus_core.errors import (
     SshKeyInUse,
     UserNotFound,
 )
-from worlds import ADMIN, World
+from worlds import ADMIN, World, nothing
 
 
 def new_key(world: World) -> PublicKey:
@@ -124,21 +124,30 @@ async def test_two_rotations_at_once_agree_in_the_end(world: World) -> None:
     assert admitted(world, workspace.id) == world.user(alice).public_key == newer
 
 
-async def test_a_rotation_taken_back_gives_way_to_a_later_one(world: World) -> None:
+async def test_rotations_that_fail_one_after_the_other_leave_the_first_key(world: World) -> None:
     alice = world.register()
     workspace = await world.running(alice)
     stuck = world.faults.hang("authorize")
     world.faults.fail("authorize", ProviderFailed("Read-only disk"))
     first = asyncio.ensure_future(world.nexus.rotate_key(alice, "alice", new_key(world).text, None))
     await stuck.entered.wait()
-    newer = world.keys.sample("newer")
-    second = asyncio.ensure_future(world.nexus.rotate_key(alice, "alice", newer.text, None))
+    world.faults.fail("authorize", ProviderFailed("Read-only disk"))
+    second = asyncio.ensure_future(world.nexus.rotate_key(alice, "alice", world.keys.sample("newer").text, None))
     await world.clock.settle()
     stuck.release()
     results = await asyncio.gather(first, second, return_exceptions=True)
     await world.idle()
-    assert any(isinstance(result, ProviderFailed) for result in results)
-    assert admitted(world, workspace.id) == world.user(alice).public_key
+    assert [type(result) for result in results] == [ProviderFailed, ProviderFailed]
+    assert admitted(world, workspace.id) == world.user(alice).public_key == world.keys.sample("alice")
+
+
+async def test_a_user_that_vanished_meanwhile_is_not_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = world.register()
+    with world.store.snapshot() as records:
+        users = type(records.users)
+    monkeypatch.setattr(users, "get", nothing)
+    with pytest.raises(UserNotFound):
+        await world.nexus.rotate_key(alice, "alice", new_key(world).text, None)
 
 
 async def test_a_rotation_cut_off_after_it_took_effect_is_really_taken_back(world: World) -> None:

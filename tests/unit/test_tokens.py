@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from nexus_core.domain.token import ApiToken, digest
-from nexus_core.errors import InvalidRequest, TokenNotFound, Unauthorized, UserNotFound
+from nexus_core.errors import Forbidden, InvalidRequest, TokenNotFound, Unauthorized, UserNotFound
 from worlds import World, nothing
 
 
@@ -118,3 +118,11 @@ async def test_a_token_without_its_user_lets_nobody_in(world: World, monkeypatch
     monkeypatch.setattr(users, "get", nothing)
     with pytest.raises(Unauthorized):
         world.nexus.authenticate(secret)
+
+
+async def test_a_token_gives_out_no_more_than_it_may_do_itself(world: World) -> None:
+    alice = world.register()
+    _, secret = world.nexus.issue_token(alice, "alice", label="reader", scopes=["read"])
+    reader = world.nexus.authenticate(secret)
+    with pytest.raises(Forbidden):
+        world.nexus.issue_token(reader, "alice", label="writer", scopes=["read", "write"])

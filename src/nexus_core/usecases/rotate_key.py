@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import replace
 
 from nexus_core.domain.lifecycle import Status
@@ -18,7 +19,7 @@ from nexus_core.ports.provider import WorkspaceProvider
 from nexus_core.ports.public_keys import PublicKeys
 from nexus_core.ports.store import Records, Store
 from nexus_core.usecases.register_user import parse_key
-from nexus_core.usecases.sight import visible_user
+from nexus_core.usecases.sight import existing_user, visible_user
 
 
 class RotateKey:
@@ -44,6 +45,7 @@ class RotateKey:
         self._engine = engine
         self._clock = clock
         self._ids = ids
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __call__(self, caller: Caller, github_username: str, ssh_pubkey: str, fingerprint: str | None) -> User:
         """The user with the new key, once every running workspace admits it and no other.
@@ -55,29 +57,32 @@ class RotateKey:
         key = parse_key(self._keys, ssh_pubkey, fingerprint)
         with self._store.snapshot() as records:
             user = visible_user(records, caller, github_username)
+        # One after another for each user: what a failed rotation goes back to must be a key that was in force.
+        async with self._turns[user.id]:
+            return await self._rotate(user.id, key)
+
+    async def _rotate(self, user_id: str, key: PublicKey) -> User:
+        with self._store.snapshot() as records:
+            user = existing_user(records, user_id)
             affected = _running(records, user)
         if key.fingerprint == user.public_key.fingerprint:
             return user
         if affected:
             await require_provider(self._provider)
-        previous = user.public_key
-        user, operations = self._install(user, key)
+        rotated, operations = self._install(user_id, key)
         try:
             await self._all_over(operations)
         except (Unavailable, ProviderFailed):
-            self._install(user, previous, only_if=key)
+            self._install(user_id, user.public_key)
             raise
-        return user
+        return rotated
 
-    def _install(self, user: User, key: PublicKey, *, only_if: PublicKey | None = None) -> tuple[User, list[str]]:
+    def _install(self, user_id: str, key: PublicKey) -> tuple[User, list[str]]:
         """Make the key the present one; the operations that bring the running workspaces to it."""
         now = self._clock.now()
         operations: list[str] = []
         with self._store.transaction() as records:
-            latest = records.users.get(user.id) or user
-            if only_if is not None and latest.public_key != only_if:
-                return latest, operations  # rotated once more meanwhile: that one decides
-            latest = replace(latest, public_key=key, updated_at=now)
+            latest = replace(existing_user(records, user_id), public_key=key, updated_at=now)
             records.users.update(latest)
             for workspace in _running(records, latest):
                 under_way = records.operations.unfinished(workspace.id)

@@ -17,6 +17,14 @@ def visible_user(records: Records, caller: Caller, github_username: str) -> User
     return user
 
 
+def existing_user(records: Records, user_id: str) -> User:
+    """The user of that id, else `UserNotFound`."""
+    user = records.users.get(user_id)
+    if user is None:
+        raise UserNotFound(f"There is no user {user_id!r} any more")
+    return user
+
+
 def visible_workspace(records: Records, caller: Caller, workspace_id: str) -> Workspace:
     """The workspace, else `WorkspaceNotFound`, also for a deleted one and for another user's."""
     workspace = records.workspaces.get(workspace_id)
