@@ -25,7 +25,7 @@ def main() -> None:
     """Run the demo."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--runs", type=int, default=5, help="creations that are timed (5)")
-    arguments.add_argument("--by-hand", type=int, default=3, help="the same by hand with lxc (3)")
+    arguments.add_argument("--by-hand", type=int, default=1, help="the same by hand with lxc (1)")
     options = arguments.parse_args()
     if not measure.lxd_answers():
         raise SystemExit("demo: LXD does not answer, or has no project `nexus`.\n  fix: run `make setup` as root.")
@@ -84,7 +84,7 @@ def times(server: measure.Server, key: Path, runs: int, by_hand_runs: int) -> No
     hands = [measure.by_hand(key, STATE, f"by-hand-{number}") for number in range(by_hand_runs)]
     if hands:
         hand = statistics.median(hands)
-        say(f"  {'by hand with lxc':<22} {hand:6.3f} s   (median of {len(hands)}: {hand / median:.1f} times as long)")
+        say(f"  {'by hand with lxc':<22} {hand:6.3f} s   ({hand / median:.1f} times as long; measured {len(hands)} x)")
     report = {"create_to_ssh_s": totals, "by_hand_s": hands, "steps_s": steps}
     (STATE / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
 
