@@ -7,11 +7,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ def fresh_server(state: Path) -> Generator[Server]:
         yield server
     finally:
         stop_server(server)
+        forget(server)
+
+
+def forget(server: Server) -> None:
+    """Remove the forwards of a stopped server that will not come back: they live in the kernel, not with it."""
+    with closing(sqlite3.connect(server.state / "nexus.db")) as database:
+        (server_id,) = database.execute("SELECT id FROM server").fetchone()
+    subprocess.run(["nft", "delete", "table", "ip", f"nexus_{server_id}"], check=False, capture_output=True)
 
 
 def make_key(folder: Path, name: str) -> Path:

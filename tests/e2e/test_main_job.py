@@ -37,6 +37,7 @@ def server(folder: Path) -> Iterator[Server]:
         if current is not None:  # a test may have replaced it
             remove_everything(current)
             measure.stop_server(current)
+            measure.forget(current)
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +284,7 @@ def test_work_under_way_goes_on_after_a_kill(server: Server, alice: Path, folder
     finally:
         remove_everything(heir)
         measure.stop_server(heir)
+        measure.forget(heir)
 
 
 def test_an_image_that_cannot_be_downloaded_ends_in_error(server: Server, alice: Path) -> None:
