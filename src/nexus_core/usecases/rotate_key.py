@@ -12,12 +12,13 @@ from nexus_core.domain.user import Caller, PublicKey, User
 from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.engine import Engine
 from nexus_core.engine.journal import enqueue
-from nexus_core.errors import ProviderFailed, ProviderUnavailable, Unavailable
+from nexus_core.errors import ProviderFailed, Unavailable
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.ids import Ids
 from nexus_core.ports.provider import WorkspaceProvider
 from nexus_core.ports.public_keys import PublicKeys
 from nexus_core.ports.store import Records, Store
+from nexus_core.usecases.presence import require_provider
 from nexus_core.usecases.register_user import parse_key
 from nexus_core.usecases.sight import existing_user, visible_user
 
@@ -103,10 +104,3 @@ class RotateKey:
 
 def _running(records: Records, user: User) -> list[Workspace]:
     return [one for one in records.workspaces.of_owner(user.id) if one.status is Status.RUNNING]
-
-
-async def require_provider(provider: WorkspaceProvider) -> None:
-    """Raise `ProviderUnavailable` unless the provider answers now."""
-    status = await provider.status()
-    if not status.available:
-        raise ProviderUnavailable("The provider does not answer", why=status.error or "")

@@ -8,7 +8,7 @@ from nexus_core.domain.workspace import Workspace
 from nexus_core.ports.provider import WorkspaceProvider
 from nexus_core.ports.store import Store
 from nexus_core.usecases.moves import Moves
-from nexus_core.usecases.rotate_key import require_provider
+from nexus_core.usecases.presence import require_provider
 from nexus_core.usecases.sight import visible_workspace
 
 
