@@ -19,12 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bench_services
 import measure
+from figures import Figure, figure
 from measure import say
 
 from nexus_core.domain.host_ports import Lease, PortKind, PortRange
@@ -34,36 +36,12 @@ REPORTS = measure.ROOT / "docs" / "reports"
 CLIENTS = 10
 
 
-@dataclass
-class Figure:
-    """One measurement: milliseconds, beside the limit of the machine where there is one."""
-
-    name: str
-    median_ms: float
-    p99_ms: float
-    count: int
-    limit: str = ""
-    limit_ms: float | None = None
-    parts_ms: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def ratio(self) -> str:
-        return f"{self.median_ms / self.limit_ms:.2f}" if self.limit_ms else ""
-
-
-def figure(name: str, seconds: list[float], *, limit: str = "", limits: list[float] | None = None) -> Figure:
-    """The medians of what was measured."""
-    ordered = sorted(seconds)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    limit_ms = statistics.median(limits) * 1000 if limits else None
-    return Figure(name, statistics.median(ordered) * 1000, p99 * 1000, len(ordered), limit, limit_ms)
-
-
 def main() -> None:
     """Run every benchmark and write the report."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--creations", type=int, default=5)
     arguments.add_argument("--requests", type=int, default=2000)
+    arguments.add_argument("--workspaces", type=int, default=50, help="of five services each, to be looked after")
     options = arguments.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder, measure.fresh_server(Path(folder) / "state") as server:
@@ -72,6 +50,7 @@ def main() -> None:
         figures.append(creations(server, key, Path(folder), options.creations))
         figures.append(burst(server, 10))
         figures += asyncio.run(requests(server, options.requests))
+        figures += bench_services.all_of(server, options.workspaces)
         figures += store(Path(folder))
     report(figures)
 
@@ -199,7 +178,7 @@ def store(folder: Path) -> list[Figure]:
         database.execute("INSERT INTO t VALUES (?)", (number,))
         barest.append(time.perf_counter() - began)
     database.close()
-    leases = SqliteStore.open(folder / "leases.db")
+    leases = SqliteStore.open(folder / "leases.db", key=bytes(32))
     taken: list[float] = []
     ports = PortRange(2222, 2299)
     workspace_id = seeded_workspace(leases)

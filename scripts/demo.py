@@ -1,4 +1,4 @@
-"""The main job, shown on the real thing: register, create, ssh in, and where the time went.
+"""The main job, shown on the real thing: register, create, ssh in, a repository with services, and the times.
 
 On a terminal the server and the workspace are left for you to try; otherwise everything is removed.
 """
@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import guestbook
 import measure
 from measure import say
 
@@ -35,7 +36,9 @@ def main() -> None:
     keep = sys.stdout.isatty()
     try:
         key = story(server)
-        times(server, key, options.runs, options.by_hand)
+        services = guestbook.show(server, USER, STATE)
+        nexus(server, "services", guestbook.NAME)
+        times(server, key, options.runs, options.by_hand, services)
         if keep:
             leave(server, key)
     finally:
@@ -67,7 +70,7 @@ def story(server: measure.Server) -> Path:
     return key
 
 
-def times(server: measure.Server, key: Path, runs: int, by_hand_runs: int) -> None:
+def times(server: measure.Server, key: Path, runs: int, by_hand_runs: int, services: float) -> None:
     """How long it takes, by step, beside the same by hand."""
     say(f"\nwhere the time goes: {runs} creations, each to a command that has run over ssh")
     totals: list[float] = []
@@ -85,7 +88,7 @@ def times(server: measure.Server, key: Path, runs: int, by_hand_runs: int) -> No
     if hands:
         hand = statistics.median(hands)
         say(f"  {'by hand with lxc':<22} {hand:6.3f} s   ({hand / median:.1f} times as long; measured {len(hands)} x)")
-    report = {"create_to_ssh_s": totals, "by_hand_s": hands, "steps_s": steps}
+    report = {"services_up_s": services, "create_to_ssh_s": totals, "by_hand_s": hands, "steps_s": steps}
     (STATE / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
@@ -94,7 +97,7 @@ def leave(server: measure.Server, key: Path) -> None:
     with server.client() as client:
         shown = client.get("/workspaces", params={"owner": USER}).json()["workspaces"]
         workspace = client.get(f"/workspaces/{shown[0]['workspace_id']}").json()
-    say("\nthe server runs on; try the workspace:")
+    say("\nthe server runs on; try the workspace, and the page of the guestbook above:")
     say("  " + shlex.join(measure.ssh_arguments(workspace, key, STATE / "known_hosts")))
     say(f"\nto end it: kill {server.pid}   (a new `make demo` takes the server over as it is)")
 

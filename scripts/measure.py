@@ -186,9 +186,9 @@ def create(client: httpx.Client, owner: str, name: str) -> dict[str, Any]:
     return wait_for(client, address, "running")
 
 
-def wait_for(client: httpx.Client, address: str, status: str) -> dict[str, Any]:
+def wait_for(client: httpx.Client, address: str, status: str, *, patience: float = _DEADLINE) -> dict[str, Any]:
     """Poll until the workspace has this status; the workspace as the API shows it."""
-    deadline = time.monotonic() + _DEADLINE
+    deadline = time.monotonic() + patience
     while True:
         shown: dict[str, Any] = client.get(address).json()
         if shown["status"] == status:
@@ -196,7 +196,7 @@ def wait_for(client: httpx.Client, address: str, status: str) -> dict[str, Any]:
         if shown["status"] == "error":
             raise SystemExit(f"the workspace ended in error: {shown['error']['message']}")
         if time.monotonic() > deadline:
-            raise SystemExit(f"the workspace is still {shown['status']} after {_DEADLINE:.0f} s")
+            raise SystemExit(f"the workspace is still {shown['status']} after {patience:.0f} s")
         time.sleep(0.01)
 
 
@@ -259,6 +259,13 @@ def by_hand(key: Path, folder: Path, name: str) -> float:
             stdin=subprocess.DEVNULL,
             capture_output=True,
         )
+
+
+def instance(name: str) -> dict[str, Any]:
+    """LXD's own record of a workspace's container."""
+    query = ["lxc", "query", f"/1.0/instances/{name}?project={PROJECT}"]
+    record: dict[str, Any] = json.loads(subprocess.run(query, check=True, capture_output=True).stdout)
+    return record
 
 
 def lxd_answers() -> bool:

@@ -11,7 +11,18 @@ from hypothesis import settings
 pytest.register_assert_rewrite(
     *(
         f"contracts.{port}_contract"
-        for port in ("clock", "ids", "probe", "provider", "public_keys", "publisher", "store")
+        for port in (
+            "bundles",
+            "clock",
+            "ids",
+            "interior",
+            "probe",
+            "provider",
+            "public_keys",
+            "publisher",
+            "store",
+            "workbench",
+        )
     )
 )
 

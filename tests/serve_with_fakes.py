@@ -13,7 +13,7 @@ from dependency_injector import providers
 from nexus_cli import serve
 from nexus_cli.main import main
 from nexus_core.errors import ProviderFailed
-from nexus_fakes import FakeProbe, FakeProvider, FakePublisher
+from nexus_fakes import FakeProbe, FakeProvider, FakePublisher, FakeWorkbench
 from nexus_host.clock import SystemClock
 from nexus_wiring.container import Container
 from nexus_wiring.settings import Settings
@@ -32,6 +32,7 @@ def exchange(container: Container, words: set[str]) -> FakeProvider:
             provider.faults.slow(method, 2.0, SystemClock())
     container.provider.override(providers.Object(provider))
     container.publisher.override(providers.Object(publisher))
+    container.workbench.override(providers.Object(FakeWorkbench(provider)))
     container.probe.override(providers.Object(FakeProbe(publisher)))
     return provider
 

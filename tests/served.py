@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +68,15 @@ async def site(policy: Policy | None = None, store: Store | None = None) -> Asyn
             yield built
         finally:
             await built.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return once it holds; raises `TimeoutError` after five seconds."""
+    for _ in range(500):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
 
 
 @dataclass

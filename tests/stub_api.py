@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -24,17 +25,22 @@ HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQ5yRkVBWC5kCVa9Cm0qGZpvcB5QwIY
 
 @dataclass(frozen=True)
 class Said:
-    """One answer; None as the body sends none, text is sent as it is, and ``hang_up`` sends nothing at all."""
+    """One answer; None as the body sends none, text is sent as it is, and ``hang_up`` sends nothing at all.
+
+    ``pieces`` are sent instead of a body, one by one as they come; ``cut`` ends them without an end.
+    """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     hang_up: bool = False
+    pieces: Iterable[bytes] | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it arrived."""
+    """One request as it arrived; ``body`` is what its JSON says, or bytes that are not JSON."""
 
     method: str
     path: str
@@ -79,7 +85,7 @@ class StubApi:
                 content = self.rfile.read(length)
                 parts = urlsplit(self.path)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                body = json.loads(content) if content else None
+                body = _understood(content, headers)
                 stub.asked.append(Asked(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
                 said = stub._next(self.command, parts.path)
                 if said.hang_up:
@@ -89,8 +95,13 @@ class StubApi:
                 self.send_response(said.status)
                 for name, value in said.headers.items():
                     self.send_header(name, value)
+                if said.pieces is not None:
+                    self.send_header("Content-Type", "text/plain; charset=utf-8")
+                    self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
-                if said.body is not None:
+                if said.pieces is not None:
+                    _stream(self.wfile, said)
+                elif said.body is not None:
                     self.wfile.write(payload)
 
             def __getattr__(self, name: str) -> Any:
@@ -108,6 +119,21 @@ class StubApi:
         if not planned:
             return refusal(404, "not_found", f"no answer is planned for {method} {path}")
         return planned.pop(0) if len(planned) > 1 else planned[0]
+
+
+def _understood(content: bytes, headers: Mapping[str, str]) -> Any:
+    if headers.get("content-type") == "application/octet-stream":
+        return content
+    return json.loads(content) if content else None
+
+
+def _stream(out: BufferedIOBase, said: Said) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # clients that have seen enough
+        for piece in said.pieces or ():
+            out.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            out.flush()
+        if not said.cut:
+            out.write(b"0\r\n\r\n")
 
 
 @dataclass(frozen=True)
@@ -145,7 +171,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
     monkeypatch.setattr("time.sleep", pauses.append)
     state = tmp_path / "state"
     with StubApi() as api:
-        for name in ("NEXUS_USER", "NEXUS_CONFIG", "FORCE_COLOR", "NO_COLOR"):
+        for name in ("NEXUS_USER", "NEXUS_CONFIG", "NEXUS_REPO_TOKEN", "FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("NEXUS_URL", api.url)
         monkeypatch.setenv("NEXUS_TOKEN", TOKEN)
@@ -188,6 +214,22 @@ def page(*workspaces: dict[str, Any], total: int | None = None) -> dict[str, Any
 def step(name: str, status: str = "done", duration_ms: int | None = 612) -> dict[str, Any]:
     """One step of the progress."""
     return {"step": name, "status": status, "started_at": None, "duration_ms": duration_ms, "error": None}
+
+
+def service(name: str = "web", **changes: Any) -> dict[str, Any]:
+    """A service; it runs and is forwarded unless told otherwise."""
+    return {
+        "name": name,
+        "status": "running",
+        "port": 3000,
+        "mapped_port": 23000,
+        "health": "healthy",
+        "url": "http://localhost:23000",
+        "depends_on": [],
+        "last_check": "2026-01-17T10:31:30Z",
+        "error": None,
+        **changes,
+    }
 
 
 def workspace(**changes: Any) -> dict[str, Any]:

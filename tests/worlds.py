@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from nexus_core import Caller, Nexus, Policy, Registration, WorkspaceRequest
 from nexus_core.domain.host_ports import PortKind, PortRange
+from nexus_core.domain.recipe import Recipe
+from nexus_core.domain.service import CheckType, HealthCheck, Service, ServiceSpec
 from nexus_core.domain.user import User
 from nexus_core.domain.workspace import Workspace
 from nexus_core.ports.store import Store
 from nexus_core.usecases.show_workspace import WorkspaceView
-from nexus_fakes import FakeClock, FakeHost, FakeIds, FakeKeys, FakeProbe, FakeProvider, FakePublisher, Faults
+from nexus_fakes import (
+    FakeBundles,
+    FakeClock,
+    FakeHost,
+    FakeIds,
+    FakeInsides,
+    FakeKeys,
+    FakeProbe,
+    FakeProjectFiles,
+    FakeProvider,
+    FakePublisher,
+    FakeWorkbench,
+    Faults,
+)
+from nexus_fakes.workbench import Inside
 from nexus_sqlite.store import SqliteStore
 
 ADMIN = Caller(user=None)
@@ -28,11 +44,16 @@ class World:
     ids: FakeIds = field(default_factory=FakeIds)
     keys: FakeKeys = field(default_factory=FakeKeys)
     faults: Faults = field(default_factory=Faults)
+    insides: FakeInsides = field(default_factory=FakeInsides)
+    project_files: FakeProjectFiles = field(default_factory=FakeProjectFiles)
+    bundles: FakeBundles = field(default_factory=FakeBundles)
 
     def __post_init__(self) -> None:
         self.provider = FakeProvider(faults=self.faults)
         self.publisher = FakePublisher(host=self.host, faults=self.faults)
         self.probe = FakeProbe(self.publisher, faults=self.faults)
+        self.workbench = FakeWorkbench(self.provider, insides=self.insides, faults=self.faults)
+        self.bundles.faults = self.faults
         self.nexus = self._assemble()
 
     def _assemble(self) -> Nexus:
@@ -42,6 +63,9 @@ class World:
             publisher=self.publisher,
             keys=self.keys,
             probe=self.probe,
+            workbench=self.workbench,
+            project_files=self.project_files,
+            bundles=self.bundles,
             clock=self.clock,
             ids=self.ids,
             policy=self.policy,
@@ -71,14 +95,14 @@ class World:
         user = self.nexus.register_user(ADMIN, Registration(github_username=name, github_id=github_id, ssh_pubkey=key))
         return Caller(user=user)
 
-    async def create(self, caller: Caller, name: str = "web") -> Workspace:
-        """An accepted workspace."""
-        accepted = await self.nexus.create_workspace(caller, WorkspaceRequest(workspace_name=name))
+    async def create(self, caller: Caller, name: str = "web", **more: Any) -> Workspace:
+        """An accepted workspace; ``more`` goes into the request."""
+        accepted = await self.nexus.create_workspace(caller, WorkspaceRequest(workspace_name=name, **more))
         return accepted.workspace
 
-    async def running(self, caller: Caller, name: str = "web") -> Workspace:
+    async def running(self, caller: Caller, name: str = "web", **more: Any) -> Workspace:
         """A workspace that has come up."""
-        workspace = await self.create(caller, name)
+        workspace = await self.create(caller, name, **more)
         await self.idle()
         return self.show(workspace.id).workspace
 
@@ -96,16 +120,50 @@ class World:
         user, _ = self.nexus.show_user(ADMIN, caller.user.github_username)
         return user
 
-    def leased(self) -> frozenset[int]:
-        """The SSH ports that are leased now."""
+    def leased(self, kind: PortKind = PortKind.SSH) -> frozenset[int]:
+        """The ports of this kind that are leased now."""
         with self.store.snapshot() as records:
-            return records.leases.held(PortKind.SSH)
+            return records.leases.held(kind)
+
+    def forwarded(self) -> dict[int, int]:
+        """Which host port leads to which port of a container, without SSH."""
+        published = self.host.published.get("server", {})
+        return {port: target.port for port, target in published.items() if target.port != 22}
+
+    def inside(self, workspace_id: str) -> Inside:
+        """What is inside the workspace's container."""
+        return self.workbench.inside(self.show(workspace_id).workspace.container_id)
+
+    def service(self, workspace_id: str, name: str) -> Service:
+        """One service of the workspace as the administrator sees it."""
+        return next(one for one in self.show(workspace_id).services if one.name == name)
+
+    def fares(self, workspace_id: str) -> dict[str, str]:
+        """The status of each service of the workspace, in the order in which they start."""
+        return {one.name: str(one.status) for one in self.show(workspace_id).services}
+
+    def recipe(self, workspace_id: str) -> Recipe:
+        """What is done inside the workspace besides its services."""
+        with self.store.snapshot() as records:
+            return records.recipes.get(workspace_id)
+
+    def halt(self, workspace_id: str) -> None:
+        """Let the workspace's container stop by another's hand."""
+        self.provider.halt(self.show(workspace_id).workspace.container_id)
+        self.insides.wake()
 
     def steps(self, workspace_id: str) -> dict[str, str]:
         """The steps of the present or last operation and how they fare, without the skipped ones."""
         operation = self.show(workspace_id).operation
         assert operation is not None
         return {str(step.name): str(step.status) for step in operation.steps if step.status != "skipped"}
+
+
+def spec(name: str, *needs: str, port: int | None = None, **more: Any) -> ServiceSpec:
+    """A service that needs these others; one with a port is exposed and looked at there."""
+    check = HealthCheck(CheckType.NONE if port is None else CheckType.TCP)
+    fields: dict[str, Any] = {"command": f"run {name}", "expose": port is not None, "health_check": check, **more}
+    return ServiceSpec(name=name, port=port, depends_on=needs, **fields)
 
 
 def nothing(*_: object) -> None:

@@ -5,14 +5,16 @@ the public fakes and a store in memory::
 
     >>> import asyncio
     >>> from nexus_core import Caller, Nexus, Registration, WorkspaceRequest
-    >>> from nexus_fakes import FakeClock, FakeIds, FakeKeys, FakeProbe, FakeProvider, FakePublisher
+    >>> from nexus_fakes import FakeBundles, FakeClock, FakeIds, FakeKeys, FakeProbe, FakeProjectFiles
+    >>> from nexus_fakes import FakeProvider, FakePublisher, FakeWorkbench
     >>> from nexus_sqlite.store import SqliteStore
 
     >>> async def main():
-    ...     publisher = FakePublisher()
+    ...     provider, publisher = FakeProvider(), FakePublisher()
     ...     nexus = Nexus(
-    ...         store=SqliteStore.in_memory(), provider=FakeProvider(), publisher=publisher,
-    ...         keys=FakeKeys(), probe=FakeProbe(publisher), clock=FakeClock(), ids=FakeIds(),
+    ...         store=SqliteStore.in_memory(), provider=provider, publisher=publisher,
+    ...         keys=FakeKeys(), probe=FakeProbe(publisher), workbench=FakeWorkbench(provider),
+    ...         project_files=FakeProjectFiles(), bundles=FakeBundles(), clock=FakeClock(), ids=FakeIds(),
     ...     )
     ...     admin = Caller(user=None)
     ...     async with nexus:

@@ -11,15 +11,18 @@ of this tree an error hangs on; nothing else about an error depends on who is li
     ├── Unauthorized            nobody we know is asking
     ├── Forbidden               somebody we know may not do this
     ├── NotFound
-    │   └── UserNotFound  WorkspaceNotFound  TokenNotFound
+    │   ├── UserNotFound  WorkspaceNotFound  TokenNotFound
+    │   └── ServiceNotFound  PortForwardNotFound
     ├── Conflict                right request, wrong moment
     │   ├── UserAlreadyRegistered  SshKeyInUse  WorkspaceAlreadyExists  IdempotencyConflict
-    │   └── InvalidStatusTransition  WorkspaceRunning  WorkspaceAlreadyStopped
+    │   ├── InvalidStatusTransition  WorkspaceRunning  WorkspaceAlreadyStopped  WorkspaceNotRunning
+    │   └── PortInUse
     ├── Unavailable             try again later
     │   └── HostPortsExhausted  ProviderUnavailable  DatabaseBusy
     └── Failed                  something beneath us did not do its part
         ├── ProviderFailed  InstanceMissing  ImageUnavailable
         ├── SshNotReady  HostKeyMismatch  HostPortTaken  PublishFailed
+        ├── CloneFailed  BundleMissing  InvalidConfig  SetupFailed  ServiceFailed
         └── DeadlineExceeded  StoreFailed  SchemaTooNew  InternalError
 """
 
@@ -56,9 +59,12 @@ class NexusError(Exception):
 
     @property
     def message(self) -> str:
-        """What, why and fix as one paragraph."""
-        parts = (self.what, self.why, self.fix)
-        return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts if part)
+        """What, why and fix as one paragraph; a part that ends with a line's end keeps it."""
+        text = ""
+        for part in filter(None, (self.what, self.why, self.fix)):
+            text += part if part.endswith((".", "?", "!", "\n")) else f"{part}."
+            text += "" if part.endswith("\n") else " "
+        return text.rstrip()
 
     def __str__(self) -> str:
         return self.message
@@ -152,6 +158,20 @@ class TokenNotFound(NotFound):
     remedy = "List the user's tokens with `nexus token ls`."
 
 
+class ServiceNotFound(NotFound):
+    """The workspace has no service of that name."""
+
+    code = "service_not_found"
+    remedy = "List the workspace's services with `nexus services WORKSPACE`."
+
+
+class PortForwardNotFound(NotFound):
+    """The service is not forwarded."""
+
+    code = "port_forward_not_found"
+    remedy = "Forward it first: `nexus forward WORKSPACE SERVICE`."
+
+
 class Conflict(NexusError):
     """The request is sound but does not fit the present state."""
 
@@ -206,6 +226,20 @@ class WorkspaceAlreadyStopped(Conflict):
 
     code = "workspace_already_stopped"
     remedy = "Nothing needs to be done."
+
+
+class WorkspaceNotRunning(Conflict):
+    """What was asked needs the workspace to be running."""
+
+    code = "workspace_not_running"
+    remedy = "Start the workspace, and ask again once it is running."
+
+
+class PortInUse(Conflict):
+    """The host port that was asked for is another's."""
+
+    code = "port_in_use"
+    remedy = "Ask for another port, or leave `mapped_port` out."
 
 
 class Unavailable(NexusError):
@@ -293,6 +327,41 @@ class PublishFailed(Failed):
 
     code = "publish_failed"
     remedy = "Run `nft list tables` as root on the host; Nexus needs nftables and CAP_NET_ADMIN."
+
+
+class CloneFailed(Failed):
+    """The repository could not be cloned."""
+
+    code = "clone_failed"
+    remedy = "Check the address, the branch and what opens it, then start the workspace again."
+
+
+class BundleMissing(Failed):
+    """The workspace waits for a git bundle that nobody has sent."""
+
+    code = "bundle_missing"
+    remedy = "Send it (`PUT /workspaces/{id}/repository-bundle`), then start the workspace again."
+
+
+class InvalidConfig(Failed):
+    """A file in the repository that says how it is run cannot be understood."""
+
+    code = "invalid_config"
+    remedy = "Correct the file in the workspace (ssh works), then start the workspace again."
+
+
+class SetupFailed(Failed):
+    """A set-up script ended in failure."""
+
+    code = "setup_failed"
+    remedy = "Read `nexus logs WORKSPACE`, mend the cause, and start the workspace: it goes on with that script."
+
+
+class ServiceFailed(Failed):
+    """A service did not come up, or a script after the start failed."""
+
+    code = "service_failed"
+    remedy = "Read `nexus logs WORKSPACE SERVICE`, mend the cause, and start the workspace again."
 
 
 class DeadlineExceeded(Failed):

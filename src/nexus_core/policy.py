@@ -16,13 +16,20 @@ class Policy:
 
     ssh_ports: PortRange = field(default=PortRange(2222, 2299))
     service_ports: PortRange = field(default=PortRange(23000, 23999))
+    # Where the forwards of services can be reached: one address of the host, or None for every one.
+    service_address: str | None = "127.0.0.1"
     default_image: str = "nexus-base"
     default_resources: Resources = field(default=Resources(cpu=2, memory="4GiB", disk="20GiB"))
     # Four creations at once are the fastest a two-core node does (field measurement: 2.6 a second,
     # against 2.1 and failures without a bound).
     creations_at_once: int = 4
+    # How many more may meanwhile be cloning, setting up or starting services: that is bounded by their own limits.
+    waiting_inside: int = 60
     others_at_once: int = 8
     stop_grace: float = 10.0
+    # How long a workspace whose repository is uploaded waits for it.
+    bundle_wait: float = 300.0
+    looks_at_once: int = 64
     deadlines: Mapping[StepName, float] = field(default_factory=lambda: dict(DEADLINES))
     heartbeat_interval: float = 10.0
     reconcile_interval: float = 30.0

@@ -189,6 +189,27 @@ class ProviderContract(ABC):
         seen = await provider.observe("nexus-nothing")
         assert (seen.name, seen.state, seen.address) == ("nexus-nothing", InstanceState.ABSENT, None)
 
+    # --- limits ---
+
+    @pytest.mark.parametrize("running", [False, True])
+    async def test_resize_leaves_it_as_it_is_otherwise(
+        self, provider: WorkspaceProvider, spec: MakeSpec, running: bool
+    ) -> None:
+        wanted = spec()
+        await provider.create(wanted)
+        if running:
+            await provider.start(wanted.name)
+        before = await provider.observe(wanted.name)
+        for resources in (Resources(cpu=2, memory="768MiB", disk="5GiB"), wanted.resources):
+            await provider.resize(wanted.name, resources)
+            await provider.resize(wanted.name, resources)
+        assert await provider.observe(wanted.name) == before
+        assert await self.authorized_keys(provider, wanted.name) == [wanted.authorized_key.text]
+
+    async def test_resize_of_nothing_is_an_error(self, provider: WorkspaceProvider) -> None:
+        with pytest.raises(InstanceMissing):
+            await provider.resize("nexus-nothing", Resources(cpu=1, memory="512MiB", disk="4GiB"))
+
     # --- keys ---
 
     @pytest.mark.parametrize("running", [False, True])

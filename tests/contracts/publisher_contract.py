@@ -19,6 +19,7 @@ from nexus_core.ports.port_publisher import PortPublisher, Target
 
 HERE: Final = Target("10.1.2.3", 22)
 THERE: Final = Target("10.1.2.4", 2200)
+ONLY_LOOPBACK: Final = Target("10.1.2.3", 22, on="127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,30 @@ class PublisherContract:
         await stage.publisher.publish(port, THERE)
 
         assert await stage.publisher.published() == {port: THERE}
+
+    async def test_where_a_port_is_published_is_reported_and_can_be_changed(self, stage: PublisherStage) -> None:
+        one, two, *_ = stage.free
+        await stage.publisher.publish(one, ONLY_LOOPBACK)
+        await stage.publisher.publish(two, HERE)
+        assert await stage.publisher.published() == {one: ONLY_LOOPBACK, two: HERE}
+
+        await stage.publisher.publish(one, HERE)
+        await stage.publisher.publish(two, ONLY_LOOPBACK)
+        assert await stage.publisher.published() == {one: HERE, two: ONLY_LOOPBACK}
+
+        await stage.publisher.withdraw(two)
+        assert await stage.publisher.published() == {one: HERE}
+
+    async def test_a_port_at_one_address_is_taken_for_other_servers(self, stage: PublisherStage) -> None:
+        port, *_ = stage.free
+        await stage.other_server.publish(port, ONLY_LOOPBACK)
+
+        for target in (HERE, ONLY_LOOPBACK):
+            with pytest.raises(HostPortTaken):
+                await stage.publisher.publish(port, target)
+
+        assert port in await stage.publisher.occupied()
+        assert await stage.other_server.published() == {port: ONLY_LOOPBACK}
 
     async def test_a_port_somebody_listens_on_is_refused(self, stage: PublisherStage) -> None:
         one, two, *_ = stage.free
@@ -122,8 +147,8 @@ class PublisherContract:
         await stage.publisher.publish(one, HERE)
         await stage.publisher.publish(two, HERE)
 
-        await stage.publisher.restore({two: THERE, three: HERE})
-        assert await stage.publisher.published() == {two: THERE, three: HERE}
+        await stage.publisher.restore({two: THERE, three: ONLY_LOOPBACK})
+        assert await stage.publisher.published() == {two: THERE, three: ONLY_LOOPBACK}
 
         await stage.publisher.restore({})
         assert await stage.publisher.published() == {}

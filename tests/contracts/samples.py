@@ -8,7 +8,10 @@ from typing import Any
 
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.operation import Operation, OperationKind, OperationStatus, plan
+from nexus_core.domain.recipe import Asked, Recipe
+from nexus_core.domain.repository import Credentials, Repository
 from nexus_core.domain.resources import Resources
+from nexus_core.domain.service import CheckType, HealthCheck, Service, ServiceSpec
 from nexus_core.domain.token import ApiToken
 from nexus_core.domain.user import PublicKey, User
 from nexus_core.domain.workspace import Workspace
@@ -60,6 +63,57 @@ def workspace(number: int = 1, owner: int = 1, **changes: Any) -> Workspace:
 def deleted(number: int = 1, owner: int = 1, *, at: datetime = NOW, **changes: Any) -> Workspace:
     """A workspace that is gone."""
     return workspace(number, owner, status=Status.DELETED, deleted_at=at, **changes)
+
+
+def repository(**changes: Any) -> Repository:
+    """A repository that is cloned, every field set."""
+    made = Repository(
+        url="https://example.com/alice/shop.git",
+        owner="alice",
+        name="shop",
+        branch="main",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        is_fork=True,
+        bundle=True,
+    )
+    return replace(made, **changes)
+
+
+def service(name: str = "web", of: int = 1, *, spec: dict[str, Any] | None = None, **changes: Any) -> Service:
+    """A service of a workspace of `workspace`; ``spec`` changes its specification."""
+    asked = ServiceSpec(
+        name=name,
+        command=f"run {name} --now",
+        port=8000,
+        depends_on=("db", "cache"),
+        env={"PASSWORD": f"secret of {name}", "EMPTY": ""},
+        health_check=HealthCheck(
+            type=CheckType.HTTP,
+            path="/healthy",
+            expected_status=204,
+            command="true",
+            interval=0.5,
+            timeout=2.25,
+            retries=3,
+            start_period=10.0,
+        ),
+        expose=True,
+    )
+    made = Service(workspace_id=workspace(of).id, spec=replace(asked, **(spec or {})), created_at=NOW)
+    return replace(made, **changes)
+
+
+def recipe(**changes: Any) -> Recipe:
+    """A recipe with something of everything."""
+    made = Recipe(
+        setup=("make setup", "make data"),
+        post_start=("make seed",),
+        pre_stop=("make dump",),
+        env={"API_KEY": "secret of all", "MODE": "dev"},
+        credentials=Credentials(token="secret token", deploy_key="secret key"),
+        asked=Asked(setup=("npm ci",), resources=frozenset({"cpu", "memory"}), services=True),
+    )
+    return replace(made, **changes)
 
 
 def operation(number: int = 1, of: int = 1, **changes: Any) -> Operation:

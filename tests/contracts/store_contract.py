@@ -23,6 +23,9 @@ from contracts.samples import (
     idempotency_key,
     later,
     operation,
+    recipe,
+    repository,
+    service,
     token,
     user,
     workspace,
@@ -30,7 +33,10 @@ from contracts.samples import (
 from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.operation import OperationKind, OperationStatus, Step, StepName, StepStatus
+from nexus_core.domain.recipe import Asked, Recipe
+from nexus_core.domain.repository import Credentials, Repository
 from nexus_core.domain.resources import Resources
+from nexus_core.domain.service import Health, HealthCheck, Service, ServiceSpec, ServiceStatus
 from nexus_core.domain.user import PublicKey
 from nexus_core.domain.workspace import Failure, Workspace
 from nexus_core.errors import (
@@ -98,6 +104,8 @@ def read_and_raise(records: Records, exc: BaseException) -> None:
 OF_NOTHING: dict[str, Callable[[Records], None]] = {
     "workspace": lambda records: records.workspaces.add(workspace()),
     "lease": lambda records: records.leases.take(Lease(2222, PortKind.SSH, workspace().id, NOW)),
+    "service": lambda records: records.services.replace(workspace().id, [service()]),
+    "recipe": lambda records: records.recipes.set(workspace().id, recipe()),
     "operation": lambda records: records.operations.add(operation()),
     "event": lambda records: records.events.add(event()),
     "token": lambda records: records.tokens.add(token()),
@@ -108,6 +116,7 @@ RULE_BREAKING: dict[str, Callable[[Records], None]] = {
     "e-mail": lambda records: records.users.update(user(2, email=b"no text")),
     "workspace id": lambda records: records.workspaces.add(workspace(1, name="other")),
     "deletion": lambda records: records.workspaces.update(workspace(1, deleted_at=NOW)),
+    "service name": lambda records: records.services.replace(workspace().id, [service(), service()]),
     "operation id": lambda records: records.operations.add(finished(1)),
     "key of no workspace": lambda records: records.idempotency_keys.add(idempotency_key(2, of=2)),
 }
@@ -308,6 +317,7 @@ class StoreContract:
             status=Status.ERROR,
             ssh_port=2222,
             node="node-1",
+            repository=repository(),
             host_key=PublicKey("ssh-ed25519 HOST", "SHA256:host"),
             authorized_fingerprint="SHA256:1",
             provisioned=frozenset({"create_instance", "run_setup"}),
@@ -335,6 +345,7 @@ class StoreContract:
             container_id="nexus-other",
             node="node-2",
             updated_at=later(100),
+            repository=repository(branch="other", commit="f" * 40),
             host_key=PublicKey("ssh-ed25519 HOST2", "SHA256:host2"),
             authorized_fingerprint="SHA256:2",
             provisioned=frozenset({"create_instance"}),
@@ -357,10 +368,36 @@ class StoreContract:
             assert records.workspaces.get(workspace(2).id) == workspace(2)
 
     def test_a_field_can_become_empty_again(self, store: Store) -> None:
-        fill(store, workspace(status=Status.ERROR, ssh_port=2222, error=Failure("internal_error", "Oh.", None)))
+        failure = Failure("internal_error", "Oh.", None)
+        fill(store, workspace(status=Status.ERROR, ssh_port=2222, repository=repository(), error=failure))
         with store.transaction() as records:
             records.workspaces.update(workspace())
             assert records.workspaces.get(workspace().id) == workspace()
+
+    @pytest.mark.parametrize(
+        "known",
+        [
+            Repository(),
+            Repository(bundle=True),
+            Repository(url="https://example.com/alice/shop.git"),
+            Repository(owner="alice", name="shop", is_fork=True),
+        ],
+        ids=["nothing", "upload", "address", "fork"],
+    )
+    def test_little_may_be_known_of_a_repository(self, store: Store, known: Repository) -> None:
+        fill(store, workspace(1, repository=known), workspace(2))
+        with store.snapshot() as records:
+            assert records.workspaces.get(workspace(1).id) == workspace(1, repository=known)
+            assert records.workspaces.get(workspace(2).id) == workspace(2)
+
+    def test_a_clone_tells_commit_and_branch(self, store: Store) -> None:
+        before = workspace(repository=repository(branch=None, commit=None))
+        fill(store, before, workspace(2))
+        with store.transaction() as records:
+            records.workspaces.update(replace(before, repository=repository()))
+        with store.snapshot() as records:
+            found, _ = records.workspaces.page(WorkspaceFilter(), limit=50, offset=0)
+        assert [each.repository for each in found] == [None, repository()]
 
     def test_a_workspace_that_is_not_there_cannot_change(self, store: Store) -> None:
         with store.transaction() as records, pytest.raises(WorkspaceNotFound):
@@ -442,6 +479,8 @@ class StoreContract:
                 records.events.add(event(number))
                 records.idempotency_keys.add(idempotency_key(number, number))
                 records.leases.take(Lease(2220 + number, PortKind.SSH, workspace(number).id, NOW))
+                records.services.replace(workspace(number).id, [service(of=number)])
+                records.recipes.set(workspace(number).id, recipe())
         with store.transaction() as records:
             assert records.workspaces.purge_deleted(later(20)) == 1
             assert records.workspaces.purge_deleted(later(20)) == 0
@@ -452,6 +491,167 @@ class StoreContract:
             assert [each.workspace_id for each in records.events.after(0)] == [workspace(n).id for n in there]
             assert [n for n in (1, 2, 3) if records.idempotency_keys.get(user().id, f"key-{n}")] == there
             assert records.leases.held(PortKind.SSH) == {2222, 2223}
+            assert [n for n in (1, 2, 3) if records.services.of_workspace(workspace(n).id)] == there
+            assert [n for n in (1, 2, 3) if records.recipes.get(workspace(n).id) != Recipe()] == there
+
+    # Services
+
+    def test_a_service_comes_back_as_it_was(self, store: Store) -> None:
+        full = service(
+            status=ServiceStatus.UNHEALTHY,
+            health=Health.TIMEOUT,
+            mapped_port=23000,
+            last_check=later(5),
+            error='It said "no" ✓\nand no more.',
+        )
+        bare = Service(workspace().id, ServiceSpec("db", None), later(1))
+        assert {each.name for each in fields(full) if getattr(full, each.name) == getattr(bare, each.name)} == {
+            "workspace_id"
+        }
+        for part, other in ((full.spec, bare.spec), (full.spec.health_check, HealthCheck())):
+            assert not [each.name for each in fields(part) if getattr(part, each.name) == getattr(other, each.name)]
+        fill(store, workspace(1), workspace(2))
+        with store.transaction() as records:
+            records.services.replace(workspace().id, [full, bare])
+        for _ in range(2):  # the second time a store may remember
+            with store.snapshot() as records:
+                assert records.services.get(workspace().id, "web") == full
+                assert records.services.get(workspace().id, "db") == bare
+                assert records.services.of_workspace(workspace().id) == [full, bare]
+                assert records.services.get(workspace().id, "WEB") is None
+                assert records.services.get(workspace(2).id, "web") is None
+                assert records.services.of_workspace(workspace(2).id) == []
+
+    def test_services_keep_the_order_in_which_they_were_given(self, store: Store) -> None:
+        fill(store, workspace())
+        given = ["web", "api", "db", "Zeta", "alpha"]
+        with store.transaction() as records:
+            records.services.replace(workspace().id, [service(name) for name in given])
+            records.services.update(service("db", status=ServiceStatus.RUNNING))
+            assert [each.name for each in records.services.of_workspace(workspace().id)] == given
+            records.services.replace(workspace().id, [service(name) for name in reversed(given)])
+            assert [each.name for each in records.services.of_workspace(workspace().id)] == given[::-1]
+
+    def test_replaced_services_are_those_of_one_workspace(self, store: Store) -> None:
+        fill(store, workspace(1), workspace(2))
+        with store.transaction() as records:
+            for number in (1, 2):
+                records.services.replace(workspace(number).id, [service("web", number), service("db", number)])
+            new = service("db", spec={"command": "other", "env": {"PASSWORD": "changed"}})
+            records.services.replace(workspace(1).id, [new])
+            assert records.services.of_workspace(workspace(1).id) == [new]
+            assert records.services.of_workspace(workspace(2).id) == [service("web", 2), service("db", 2)]
+            records.services.replace(workspace(2).id, [])
+            assert records.services.of_workspace(workspace(2).id) == []
+            assert records.services.of_workspace(workspace(1).id) == [new]
+
+    def test_how_a_service_fares_changes_and_how_it_runs_does_not(self, store: Store) -> None:
+        fill(store, workspace(1), workspace(2))
+        after = service(
+            spec={"expose": False, "port": 8001},
+            status=ServiceStatus.ERROR,
+            health=Health.UNHEALTHY,
+            mapped_port=23001,
+            last_check=later(9),
+            error="It ended.",
+        )
+        meddled = replace(after, spec=replace(after.spec, command="other", env={}, depends_on=()), created_at=later(1))
+        with store.transaction() as records:
+            for number in (1, 2):
+                records.services.replace(workspace(number).id, [service("web", number), service("db", number)])
+            records.services.update(meddled)
+        with store.snapshot() as records:
+            assert records.services.of_workspace(workspace(1).id) == [after, service("db")]
+            assert records.services.of_workspace(workspace(2).id) == [service("web", 2), service("db", 2)]
+        with store.transaction() as records:
+            records.services.update(service())
+            assert records.services.get(workspace(1).id, "web") == service()
+
+    def test_a_service_that_is_gone_is_left_alone(self, store: Store) -> None:
+        fill(store, workspace())
+        with store.transaction() as records:
+            records.services.replace(workspace().id, [service("db")])
+            records.services.update(service("web", status=ServiceStatus.RUNNING))
+            records.services.update(service("db", of=2, status=ServiceStatus.RUNNING))
+            assert records.services.of_workspace(workspace().id) == [service("db")]
+
+    def test_services_are_counted(self, store: Store) -> None:
+        fill(store, *(workspace(number) for number in range(1, 201)))
+        with store.transaction() as records:
+            records.services.replace(workspace(1).id, [service("web"), service("db")])
+            records.services.replace(workspace(200).id, [service("web", 200)])
+            records.services.replace(workspace(3).id, [service("web", 3)])
+            counted = records.services.count([workspace(number).id for number in range(1, 201) if number != 3])
+            assert {of: count for of, count in counted.items() if count} == {workspace(1).id: 2, workspace(200).id: 1}
+            assert not any(records.services.count({workspace(2).id, "ws-nothing"}).values())
+            assert not any(records.services.count(()).values())
+
+    def test_a_service_does_not_show_its_secrets(self, store: Store) -> None:
+        fill(store, workspace())
+        with store.transaction() as records:
+            records.services.replace(workspace().id, [service()])
+            found = records.services.of_workspace(workspace().id)
+        assert found[0].spec.env["PASSWORD"] == "secret of web"
+        assert "secret" not in f"{found!r} {found} {found[0]} {store!r} {store}"
+
+    # Recipes
+
+    def test_a_recipe_comes_back_as_it_was(self, store: Store) -> None:
+        assert not [
+            each.name for each in fields(Recipe) if getattr(recipe(), each.name) == getattr(Recipe(), each.name)
+        ]
+        fill(store, workspace(1), workspace(2))
+        with store.transaction() as records:
+            records.recipes.set(workspace(1).id, recipe())
+        with store.snapshot() as records:
+            assert records.recipes.get(workspace(1).id) == recipe()
+            assert records.recipes.get(workspace(2).id) == Recipe()
+            assert records.recipes.get("ws-nothing") == Recipe()
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            recipe(credentials=Credentials()),
+            recipe(credentials=Credentials(token="another")),
+            recipe(credentials=Credentials(deploy_key="another"), env={}),
+            recipe(env={"API_KEY": "another"}),
+            recipe(setup=(), asked=Asked()),
+            Recipe(),
+        ],
+        ids=["forgotten", "token", "key", "env", "scripts", "nothing"],
+    )
+    def test_a_recipe_is_set_again_as_a_whole(self, store: Store, changed: Recipe) -> None:
+        fill(store, workspace(1), workspace(2))
+        with store.transaction() as records:
+            for number in (1, 2):
+                records.recipes.set(workspace(number).id, recipe())
+            records.recipes.set(workspace(1).id, changed)
+            assert records.recipes.get(workspace(1).id) == changed
+            assert records.recipes.get(workspace(2).id) == recipe()
+
+    def test_a_recipe_does_not_show_its_secrets(self, store: Store) -> None:
+        fill(store, workspace())
+        with store.transaction() as records:
+            records.recipes.set(workspace().id, recipe())
+            found = records.recipes.get(workspace().id)
+        assert found.credentials.token == "secret token"
+        assert "secret" not in f"{found!r} {found} {found.credentials!r} {found.credentials}"
+
+    def test_services_and_secrets_go_with_the_deletion(self, store: Store) -> None:
+        fill(store, workspace(1), workspace(2))
+        with store.transaction() as records:
+            for number in (1, 2):
+                records.services.replace(workspace(number).id, [service(of=number)])
+                records.recipes.set(workspace(number).id, recipe())
+            records.workspaces.update(workspace(1, status=Status.DELETING))
+            assert records.services.of_workspace(workspace(1).id) == [service()]
+            assert records.recipes.get(workspace(1).id) == recipe()
+            records.workspaces.update(deleted(1))
+        with store.snapshot() as records:
+            assert records.services.of_workspace(workspace(1).id) == []
+            assert records.recipes.get(workspace(1).id) == Recipe()
+            assert records.services.of_workspace(workspace(2).id) == [service(of=2)]
+            assert records.recipes.get(workspace(2).id) == recipe()
 
     # Leases
 

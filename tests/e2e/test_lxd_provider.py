@@ -158,6 +158,31 @@ class TestInside:
         )
         assert (await login.run(address, wanted, fill)).strip()
 
+    async def test_new_limits_hold_at_once(self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec) -> None:
+        wanted = spec(resources=Resources(cpu=1, memory="512MiB", disk="2GiB"))
+        await provider.create(wanted)
+        await provider.start(wanted.name)
+
+        await provider.resize(wanted.name, Resources(cpu=2, memory="256MiB", disk="1GiB"))
+
+        memory = await provider.interior.run(wanted.name, ["grep", "MemTotal", "/proc/meminfo"], within=10)
+        assert memory.output.split()[1] == str(256 * 1024)
+        # Which cores these are, LXD works out a moment after it has answered.
+        wait = "for i in $(seq 100); do [ $(nproc) = 2 ] && exit; sleep 0.05; done; exit 1"
+        assert (await provider.interior.run(wanted.name, ["sh", "-c", wait], within=10)).exit_code == 0
+        fill = "dd if=/dev/urandom of=/root/big bs=1M count=1200"
+        filled = await provider.interior.run(wanted.name, ["sh", "-c", fill], within=60)
+        assert filled.exit_code != 0
+        assert "No space" in filled.output or "quota exceeded" in filled.output
+        devices = lxd.instance(wanted.name)["devices"]
+        assert devices["root"] == {
+            "type": "disk",
+            "path": "/",
+            "pool": devices["root"]["pool"],
+            "size": str(1024 * MIB),
+        }
+        assert devices["eth0"]["ipv4.address"]
+
     async def test_sessions_are_closed_when_it_stops(self, provider: LxdProvider, spec: MakeSpec, login: Login) -> None:
         wanted = spec(authorized_key=login.public)
         await provider.create(wanted)

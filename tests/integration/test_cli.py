@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -106,6 +107,15 @@ class Desk:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, server.written
+
+    def post(self, server: Server, path: str, body: Any) -> Any:
+        """What no command asks for, as the administrator."""
+        token = (server.state / "admin-token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        address = f"{server.url}/api/v1{path}"
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310  # our own server
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310  # our own server
+            return json.load(answer)
 
     def json(self, server: Server, *words: str, **environ: str) -> Any:
         """What a command that succeeds answers as JSON."""
@@ -204,6 +214,77 @@ def test_a_workspace_that_fails(desk: Desk, key: str) -> None:
     assert json.loads(again.stdout)["error"]["code"] == "provider_failed"
     assert json.loads(again.stderr)["error"] == "provider_failed"
     assert desk.nexus(server, "rm", "web").returncode == 0
+
+
+def test_services(desk: Desk, key: str) -> None:
+    server = desk.serve()
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    db = {"name": "db", "command": "postgres", "port": 5432, "expose": False}
+    web = {"name": "web", "command": "npm run dev", "port": 3000, "depends_on": ["db"]}
+    asked = {"workspace_name": "web", "github_username": "alice", "setup": ["npm ci"], "services": [web, db]}
+    desk.post(server, "/workspaces", asked)
+    desk.until(server, lambda: desk.json(server, "show", "web")["status"] == "running")
+
+    table = desk.nexus(server, "services", "web").stdout.splitlines()
+    assert [line.split()[:2] for line in table] == [["SERVICE", "STATUS"], ["db", "running"], ["web", "running"]]
+    first, second = desk.json(server, "services", "web")["services"]
+    assert (first["url"], second["depends_on"]) == (None, ["db"])
+    assert second["url"] in table[2]
+
+    forwarded = desk.nexus(server, "forward", "web", "db")
+    assert re.fullmatch(r"http://\S+:23\d\d\d\n", forwarded.stdout), forwarded.stderr
+    assert desk.nexus(server, "forward", "web", "db").stdout == forwarded.stdout
+    assert [line.split()[0] for line in desk.nexus(server, "forward", "web").stdout.splitlines()[1:]] == ["db", "web"]
+    taken = desk.nexus(server, "forward", "web", "db", "--port", second["url"].rpartition(":")[2])
+    assert taken.returncode == 6
+    assert "port_in_use" in taken.stderr
+    assert desk.nexus(server, "forward", "web", "db", "--remove").stdout == "db is forwarded no more.\n"
+    assert desk.nexus(server, "forward", "web", "db", "--remove").returncode == 5
+
+    restarted = desk.nexus(server, "restart", "web", "web")
+    assert (restarted.returncode, restarted.stdout) == (0, f"web is running: {second['url']}.\n"), restarted.stderr
+    assert desk.nexus(server, "restart", "web", "nothing").returncode == 5
+
+    assert "npm ci" in desk.nexus(server, "logs", "web").stdout
+    written = desk.nexus(server, "logs", "web", "db").stdout
+    assert re.fullmatch(r".*\bdb\b.*\n", written)
+    assert desk.nexus(server, "logs", "web", "nothing").returncode == 5
+    with desk.watching(server, "logs", "web", "db", "--follow") as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == written
+        assert following.poll() is None
+        assert server.stop() == 0  # following its logs keeps no server from stopping
+        assert following.wait(PATIENCE) == 0
+
+
+def test_a_repository_of_this_machine(desk: Desk, key: str, tmp_path: Path) -> None:
+    server = desk.serve()
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "index.html").write_text("hello")
+    written = desk.nexus(server, "init", str(project))
+    assert written.stdout == f"{project}/.nexus/config.yaml is written.\n"
+    for words in (["init", "--quiet", "--initial-branch", "main"], ["add", "."], ["commit", "--quiet", "-m", "first"]):
+        identity = ["-c", "user.name=alice", "-c", "user.email=alice@example.com"]
+        subprocess.run(["git", "-C", str(project), *identity, *words], check=True, env=desk.environ)
+    assert desk.nexus(server, "create", "away", "--user", "alice", "--repo", str(project / "no")).returncode == 2
+    assert desk.json(server, "ls")["total"] == 0
+
+    # The bundle gets there; the workbench of this server is a fake, which finds no repository in it.
+    created = desk.nexus(server, "create", "web", "--user", "alice", "--repo", str(project))
+    assert created.returncode == 1
+    for part in ("web failed in clone_repository", "git says:", "`nexus logs web`", "(clone_failed)"):
+        assert part in created.stderr
+    (bundle,) = (
+        path for path in server.state.rglob("*") if path.is_file() and path.read_bytes()[:12] == b"# v2 git bun"
+    )
+    assert mode(bundle) == 0o600
+    assert desk.json(server, "show", "web")["repository"]["branch"] == "main"
+    again = desk.nexus(server, "send", "web", str(project))
+    assert (again.returncode, "clone_failed" in again.stderr) == (1, True)
+    assert desk.nexus(server, "rm", "web").returncode == 0
+    assert not bundle.exists()
 
 
 def test_it_starts_while_lxd_is_away(desk: Desk, key: str) -> None:

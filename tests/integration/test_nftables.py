@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -269,6 +269,85 @@ class TestReach:
             with pytest.raises(ConnectionError):  # it connects, and nobody greets
                 network.greeted_from("nxw", "127.0.0.1", private)
             server.accept()[0].close()
+
+    async def test_a_port_on_loopback_alone(self, network: Network, new_publisher: NewPublisher) -> None:
+        (port,) = free_ports(1)
+        only = replace(network.workspace, on="127.0.0.1")
+
+        await new_publisher(bridge=network.bridge).publish(port, only)
+
+        assert greeted_as("127.0.0.1", port) == network.gateway
+        for address in ("127.0.0.53", network.own_address, network.gateway):
+            with pytest.raises(ConnectionRefusedError):
+                greeted_as(address, port)
+        with pytest.raises(ConnectionError):
+            network.greeted_from("nxo", network.own_address, port)
+        for address in (network.gateway, network.own_address):
+            with pytest.raises(ConnectionError):
+                network.greeted_from("nxw", address, port)
+
+    @pytest.mark.parametrize("space", ["nxo", "nxw"])
+    async def test_a_port_on_loopback_is_not_for_neighbours_that_say_127(
+        self, network: Network, new_publisher: NewPublisher, space: str
+    ) -> None:
+        """Another host's packets for 127.0.0.1 are not led on before the kernel can turn them away."""
+        (port,) = free_ports(1)
+        publisher = new_publisher(bridge=network.bridge)
+        gateway = network.own_address if space == "nxo" else network.gateway
+        inside = f"{space}{network.tag}"
+        run("ip", "-n", inside, "addr", "del", "127.0.0.1/8", "dev", "lo")
+        run("ip", "-n", inside, "route", "add", "127.0.0.0/8", "via", gateway)
+        run("ip", "netns", "exec", inside, "sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
+
+        await publisher.publish(port, replace(network.workspace, on="127.0.0.1"))
+
+        with pytest.raises(ConnectionError, match=r"[Tt]imed? ?out"):
+            network.greeted_from(space, "127.0.0.1", port)
+        if space == "nxo":  # the attempt was a real one: of a port for everybody it does get through
+            await publisher.publish(port, network.workspace)
+            assert network.greeted_from("nxo", "127.0.0.1", port)
+
+    async def test_a_port_on_one_address_of_the_host(self, network: Network, new_publisher: NewPublisher) -> None:
+        (port,) = free_ports(1)
+        publisher = new_publisher(bridge=network.bridge)
+
+        await publisher.publish(port, replace(network.workspace, on=network.own_address))
+
+        assert greeted_as(network.own_address, port) == network.own_address
+        assert network.greeted_from("nxo", network.own_address, port) == network.outside
+        for address in ("127.0.0.1", network.gateway):
+            with pytest.raises(ConnectionRefusedError):
+                greeted_as(address, port)
+        with pytest.raises(ConnectionError):
+            network.greeted_from("nxw", network.own_address, port)
+
+        await publisher.publish(port, network.workspace)
+        assert greeted_as("127.0.0.1", port) == network.gateway
+
+    async def test_a_table_of_before_is_rebuilt_and_disturbs_no_connection(
+        self, network: Network, new_publisher: NewPublisher
+    ) -> None:
+        port, other = free_ports(2)
+        table = f"nexus_test{network.tag}"
+        publisher = new_publisher(server_id=f"test{network.tag}", bridge=network.bridge)
+        await publisher.publish(port, network.workspace)
+        for chain in ("arriving", "outgoing"):  # as they were when there was one map
+            run("nft", "flush", "chain", "ip", table, chain)
+            rule = "fib daddr type local dnat ip addr . port to tcp dport map @ports"
+            run("nft", f'add rule ip {table} {chain} iifname != "{network.bridge}" {rule}')
+        run("nft", "delete", "map", "ip", table, "bound")
+
+        with socket.create_connection((network.own_address, port), 3) as connection:
+            lines = connection.makefile("rw")
+            lines.readline()
+            assert await publisher.published() == {}
+            wanted = {port: network.workspace, other: replace(network.workspace, on="127.0.0.1")}
+            await publisher.restore(wanted)
+            assert await publisher.published() == wanted
+            lines.write("still there?\n")
+            lines.flush()
+            assert lines.readline() == "still there?\n"
+        assert greeted_as("127.0.0.1", port) == greeted_as("127.0.0.1", other) == network.gateway
 
     async def test_leading_a_port_elsewhere_and_withdrawing_it(
         self, network: Network, new_publisher: NewPublisher

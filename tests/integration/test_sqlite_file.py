@@ -23,12 +23,13 @@ from contracts.store_contract import fill
 from nexus_core.errors import DatabaseBusy, SchemaTooNew, StoreFailed
 from nexus_sqlite import SqliteStore, connections, errors, migrations, readers
 
+KEY = bytes(32)  # the same in the processes below
 OPEN_AND_TELL = """
 import sys
 from nexus_sqlite import SqliteStore
 print("ready", flush=True)
 sys.stdin.readline()
-store = SqliteStore.open(sys.argv[1], patience=30)
+store = SqliteStore.open(sys.argv[1], key=bytes(32), patience=30)
 print(store.server_id, store.status().schema_version)
 store.close()
 """
@@ -36,7 +37,7 @@ COMMIT_THEN_HANG = """
 import sys
 from contracts.samples import user
 from nexus_sqlite import SqliteStore
-store = SqliteStore.open(sys.argv[1])
+store = SqliteStore.open(sys.argv[1], key=bytes(32))
 with store.transaction() as records:
     records.users.add(user(1))
 transaction = store.transaction()
@@ -62,7 +63,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore.open(path, patience=0.05)
+    store = SqliteStore.open(path, key=KEY, patience=0.05)
     yield store
     store.close()
 
@@ -104,7 +105,7 @@ def pretend_a_newer_version(connection: sqlite3.Connection) -> None:
 def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
     before = os.umask(0)
     try:
-        with closing(SqliteStore.open(path)) as store:
+        with closing(SqliteStore.open(path, key=KEY)) as store:
             fill(store)
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
@@ -114,7 +115,7 @@ def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
 
 def test_a_file_that_exists_keeps_its_mode(path: Path) -> None:
     path.touch(mode=0o640)
-    SqliteStore.open(path).close()
+    SqliteStore.open(path, key=KEY).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
@@ -133,13 +134,13 @@ def test_the_connections_are_as_they_must_be(store: SqliteStore) -> None:
 
 
 def test_everything_is_there_after_closing_and_the_log_is_folded_in(path: Path) -> None:
-    with closing(SqliteStore.open(path)) as store:
+    with closing(SqliteStore.open(path, key=KEY)) as store:
         fill(store, workspace())
         mark = store.server_id
         with store.snapshot() as records:
             assert records.workspaces.get(workspace().id) is not None
     assert [file.name for file in path.parent.iterdir()] == ["nexus.db"]
-    with closing(SqliteStore.open(str(path))) as store:
+    with closing(SqliteStore.open(str(path), key=KEY)) as store:
         assert store.server_id == mark
         with store.snapshot() as records:
             assert records.workspaces.get(workspace().id) == workspace()
@@ -159,14 +160,14 @@ def test_size_without_a_log(path: Path) -> None:
 
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="No such file or directory"):
-        SqliteStore.open(tmp_path / "missing" / "nexus.db")
+        SqliteStore.open(tmp_path / "missing" / "nexus.db", key=KEY)
 
 
 @pytest.mark.parametrize("name", ["a b?mode=memory#c%41.db", ":memory:", "file:nexus.db", "nexus.db"])
 def test_a_file_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(name)
-    with closing(SqliteStore.open(path)) as store:
+    with closing(SqliteStore.open(path, key=KEY)) as store:
         monkeypatch.chdir("/")
         fill(store)
         with store.snapshot() as records:
@@ -202,7 +203,7 @@ def test_what_was_committed_survives_a_kill_and_what_was_not_does_not(path: Path
     process = start(COMMIT_THEN_HANG, path)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    with closing(SqliteStore.open(path)) as store, store.snapshot() as records:
+    with closing(SqliteStore.open(path, key=KEY)) as store, store.snapshot() as records:
         assert records.users.get(user(1).id) == user(1)
         assert records.users.get(user(2).id) is None
 
@@ -214,7 +215,7 @@ def test_a_database_locked_by_another_process_is_busy_and_can_be_read(store: Sql
         store.check_writable()
     with store.snapshot() as records:
         assert records.users.get(user().id) == user()
-    with closing(SqliteStore.open(path, patience=0.05)) as second:
+    with closing(SqliteStore.open(path, key=KEY, patience=0.05)) as second:
         assert second.server_id == store.server_id
     process.communicate("done\n", timeout=60)
     store.check_writable()
@@ -223,9 +224,9 @@ def test_a_database_locked_by_another_process_is_busy_and_can_be_read(store: Sql
 def test_a_new_file_locked_by_another_process_is_busy(path: Path) -> None:
     process = start(HOLD_THE_LOCK, path)
     with pytest.raises(DatabaseBusy):
-        SqliteStore.open(path, patience=0.05)
+        SqliteStore.open(path, key=KEY, patience=0.05)
     process.communicate("done\n", timeout=60)
-    SqliteStore.open(path).close()
+    SqliteStore.open(path, key=KEY).close()
 
 
 # Several threads
@@ -323,11 +324,11 @@ def test_no_statement_and_no_moment_is_left_open(store: SqliteStore) -> None:
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
-    with closing(SqliteStore.open(path)) as store:
+    with closing(SqliteStore.open(path, key=KEY)) as store:
         pretend_a_newer_version(store._writer.connection)
     before = contents(path)
     with pytest.raises(SchemaTooNew) as refused:
-        SqliteStore.open(path)
+        SqliteStore.open(path, key=KEY)
     assert contents(path) == before
     assert refused.value.details == {"schema_version": 9999, "known_version": len(migrations.STEPS)}
 
@@ -336,14 +337,14 @@ def test_a_newer_schema_in_the_log_of_a_killed_process_is_left_alone(path: Path,
     """What a crash left in the log belongs to the newer version too."""
     crashed = tmp_path / "crashed" / "nexus.db"
     crashed.parent.mkdir()
-    with closing(SqliteStore.open(path)) as store:
+    with closing(SqliteStore.open(path, key=KEY)) as store:
         pretend_a_newer_version(store._writer.connection)
         for name in ("nexus.db", "nexus.db-wal"):
             shutil.copy(path.with_name(name), crashed.with_name(name))
     before = contents(crashed)
     assert len(before) == 2
     with pytest.raises(SchemaTooNew):
-        SqliteStore.open(crashed)
+        SqliteStore.open(crashed, key=KEY)
     assert contents(crashed) == before
 
 
@@ -366,16 +367,16 @@ def test_a_newer_process_that_is_faster_is_noticed(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def m0002_fails(db: object) -> None:
+    def m9999_fails(db: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, m0002_fails))
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, m9999_fails))
     with pytest.raises(RuntimeError, match="no"):
-        SqliteStore.open(path)
+        SqliteStore.open(path, key=KEY)
     monkeypatch.undo()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    SqliteStore.open(path).close()
+    SqliteStore.open(path, key=KEY).close()
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
@@ -383,7 +384,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> 
         connection.execute("CREATE TABLE bookmarks (url TEXT)")
     before = contents(path)
     with pytest.raises(StoreFailed, match="another program"):
-        SqliteStore.open(path)
+        SqliteStore.open(path, key=KEY)
     assert contents(path) == before
 
 
@@ -391,17 +392,17 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
     path.write_text("Dear diary, today I was taken for a database.\n" * 40)
     before = contents(path)
     with pytest.raises(StoreFailed, match="not a database"):
-        SqliteStore.open(path)
+        SqliteStore.open(path, key=KEY)
     assert contents(path) == before
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="is not a file"):
-        SqliteStore.open(tmp_path)
+        SqliteStore.open(tmp_path, key=KEY)
 
 
 def test_a_damaged_file_is_told_where_it_is_met(path: Path) -> None:
-    with closing(SqliteStore.open(path)) as store:
+    with closing(SqliteStore.open(path, key=KEY)) as store:
         fill(store, *(workspace(number) for number in range(1, 60)))
         for (page,) in store._writer.connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name IN ('users', 'workspaces')"
@@ -411,7 +412,7 @@ def test_a_damaged_file_is_told_where_it_is_met(path: Path) -> None:
                 file.seek((page - 1) * 4096)
                 file.write(b"\xff" * 4096)
     with (
-        closing(SqliteStore.open(path)) as store,
+        closing(SqliteStore.open(path, key=KEY)) as store,
         pytest.raises(StoreFailed, match="damaged"),
         store.snapshot() as records,
     ):
@@ -455,10 +456,10 @@ def as_nobody() -> Generator[Path]:
 def test_a_read_only_file_can_be_read() -> None:
     with as_nobody() as folder:
         path = folder / "nexus.db"
-        with closing(SqliteStore.open(path)) as store:
+        with closing(SqliteStore.open(path, key=KEY)) as store:
             fill(store)
         path.chmod(0o400)
-        with closing(SqliteStore.open(path)) as store:
+        with closing(SqliteStore.open(path, key=KEY)) as store:
             with store.snapshot() as records:
                 assert records.users.get(user().id) == user()
             with pytest.raises(DatabaseBusy, match="read-only"):
@@ -469,7 +470,7 @@ def test_a_read_only_folder_is_told() -> None:
     with as_nobody() as folder:
         folder.chmod(0o500)
         with pytest.raises(StoreFailed, match="Permission denied"):
-            SqliteStore.open(folder / "nexus.db")
+            SqliteStore.open(folder / "nexus.db", key=KEY)
         folder.chmod(0o700)
 
 

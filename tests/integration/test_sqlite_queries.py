@@ -18,7 +18,20 @@ from contracts.store_contract import StoreContract
 from nexus_core.ports.store import Store
 from nexus_sqlite import SqliteStore
 
-MODULES = ("users", "workspaces", "leases", "operations", "tokens", "events", "idempotency", "store", "migrations")
+MODULES = (
+    "users",
+    "workspaces",
+    "services",
+    "recipes",
+    "leases",
+    "operations",
+    "tokens",
+    "events",
+    "idempotency",
+    "store",
+    "migrations",
+    "key_check",
+)
 # Begin and end of transactions, and the switch that makes a snapshot of a database in memory read-only.
 CONTROL = {"BEGIN IMMEDIATE", "COMMIT", "ROLLBACK", "PRAGMA query_only = ON", "PRAGMA query_only = OFF"}
 MAY_SCAN = {
@@ -65,7 +78,9 @@ def test_no_statement_walks_through_a_table(name: str) -> None:
     assert [table for table in walks if table not in MAY_SCAN] == [], plan
 
 
-@pytest.mark.parametrize("name", [name for name in STATEMENTS if "PAGE" in name or "OF_OWNER" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in STATEMENTS if re.search("PAGE|OF_OWNER|services.OF_WORKSPACE", name)]
+)
 def test_lists_come_in_order_from_the_index(name: str) -> None:
     """Sorting would read all rows for the sake of one page."""
     with closing(SqliteStore.in_memory()) as store:
@@ -106,7 +121,7 @@ class TestWhatIsExecuted(StoreContract):
         """Runs last: methods run in the order of their definition, inherited ones first."""
         if self.ran < {name for name in dir(StoreContract) if name.startswith("test_")}:
             pytest.skip("tells something only after the whole contract")
-        at_opening = {name for name in STATEMENTS if name.startswith("migrations.") or name == "store.SERVER_ID"}
+        at_opening = {name for name in STATEMENTS if name.startswith(("migrations.", "key_check.", "store.SERVER_ID"))}
         assert set(STATEMENTS) - at_opening - self.seen == set()
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from contracts.samples import deleted, workspace
+from contracts.samples import deleted, recipe, service, workspace
 from contracts.store_contract import fill
 from nexus_core.domain.host_ports import PortKind
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.operation import OperationKind, OperationStatus, StepStatus
+from nexus_core.domain.service import Health, ServiceStatus
 from nexus_sqlite import SqliteStore, migrations, schema_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "database.md"
@@ -38,6 +39,8 @@ def db(store: SqliteStore) -> Database:
     ("table", "column", "enumeration"),
     [
         ("workspaces", "status", Status),
+        ("services", "status", ServiceStatus),
+        ("services", "health", Health),
         ("port_allocations", "kind", PortKind),
         ("operations", "kind", OperationKind),
         ("operations", "status", OperationStatus),
@@ -55,7 +58,7 @@ def test_a_column_takes_what_its_enumeration_has(
 
 def test_every_table_is_strict(db: Database) -> None:
     ours = [table for table in db.tables if not table.name.startswith(("sqlite_", "_sqlite_"))]
-    assert len(ours) == 10
+    assert len(ours) == 11
     assert [table.name for table in ours if not table.strict] == []
 
 
@@ -76,21 +79,20 @@ def sql_of(db: Database, index: str) -> str:
     return "".join(sql or "" for (sql,) in rows)
 
 
-def test_services_go_when_their_workspace_is_deleted(store: SqliteStore, db: Database) -> None:
+def test_nothing_is_left_of_services_and_recipe_when_their_workspace_is_deleted(
+    store: SqliteStore, db: Database
+) -> None:
     fill(store, workspace(1), workspace(2))
-    for number in (1, 2):
-        for name in ("web", "db"):
-            db.execute(
-                "INSERT INTO services (id, workspace_id, name, command, created_at) VALUES (?, ?, ?, 'run', 0)",
-                [f"{name}-{number}", workspace(number).id, name],
-            )
     with store.transaction() as records:
+        for number in (1, 2):
+            records.services.replace(workspace(number).id, [service("web", number), service("db", number)])
+            records.recipes.set(workspace(number).id, recipe())
         records.workspaces.update(workspace(1, status=Status.DELETING))
-    assert db.table("services").count == 4
+    assert (db.table("services").count, db.table("recipes").count) == (4, 2)
     with store.transaction() as records:
         records.workspaces.update(deleted(1))
-    left = db.execute("SELECT DISTINCT workspace_id FROM services").fetchall()
-    assert left == [(workspace(2).id,)]
+    left = [{row["workspace_id"] for row in db.table(table).rows} for table in ("services", "recipes")]
+    assert left == [{workspace(2).id}] * 2
 
 
 def test_there_is_one_server(db: Database) -> None:
@@ -124,5 +126,5 @@ def test_the_page_about_the_database_is_up_to_date(capsys: pytest.CaptureFixture
 
 def test_every_table_on_the_page_says_what_it_is_for() -> None:
     sections = schema_page.page().split("\n## ")[1:]
-    assert len(sections) == 10
+    assert len(sections) == 11
     assert [section.splitlines()[0] for section in sections if not section.splitlines()[1].endswith(".")] == []

@@ -17,7 +17,7 @@ class TestOnAFile(StoreContract):
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
-        store = SqliteStore.open(tmp_path / "nexus.db")
+        store = SqliteStore.open(tmp_path / "nexus.db", key=bytes(32))
         yield store
         store.close()
 

@@ -15,16 +15,55 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from nexus_core import Caller, Policy
-from nexus_core.domain.host_ports import PortRange
+from nexus_core.domain.host_ports import PortKind, PortRange
 from nexus_core.domain.lifecycle import IN_TRANSIT, Status
+from nexus_core.domain.recipe import ProjectConfig
+from nexus_core.domain.repository import Credentials, Repository
+from nexus_core.domain.service import CheckType, HealthCheck
+from nexus_core.domain.workspace import Workspace
 from nexus_core.errors import Conflict, HostPortsExhausted, NexusError, NotFound, ProviderFailed, ProviderUnavailable
 from nexus_core.ports.provider import InstanceState
-from worlds import ADMIN, World
+from nexus_fakes import FakeRepository
+from worlds import ADMIN, World, spec
 
 T = TypeVar("T")
 
-METHODS = ["create", "start", "stop", "delete", "observe", "authorize", "publish", "withdraw", "handshake", "instances"]
-POLICY = Policy(ssh_ports=PortRange(2222, 2224), creations_at_once=2, others_at_once=2)
+METHODS = [
+    *("create", "start", "stop", "delete", "observe", "authorize", "publish", "withdraw", "handshake", "instances"),
+    *(
+        "clone",
+        "read_files",
+        "run_setup",
+        "install",
+        "start_services",
+        "stop_services",
+        "restart_service",
+        "look",
+        "tail",
+    ),
+]
+# Seldom looks and beats: what they cost is the time of these examples.
+POLICY = Policy(
+    ssh_ports=PortRange(2222, 2224),
+    service_ports=PortRange(23000, 23003),
+    creations_at_once=2,
+    others_at_once=2,
+    heartbeat_interval=20,
+)
+CHECK = HealthCheck(CheckType.TCP, interval=100)
+URL = "https://git.example.com/my-org/my-project.git"
+NAMES = ["web", "api", "db"]
+SERVICES = (
+    spec("web", "api", port=3000, health_check=CHECK),
+    spec("api", "db", port=4000, health_check=CHECK),
+    spec("db", port=5432, health_check=CHECK, expose=False),
+)
+CONTENTS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "services": {"services": SERVICES},
+    "set-up": {"setup": ("npm ci",), "services": SERVICES[2:]},
+    "repository": {"repository": Repository(url=URL), "credentials": Credentials(token="hunter2")},
+}
 
 
 class WorkspaceLives(RuleBasedStateMachine):
@@ -44,7 +83,11 @@ class WorkspaceLives(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         async def build() -> World:
-            return await World(policy=POLICY).__aenter__()
+            world = World(policy=POLICY)
+            config = ProjectConfig("config", services=SERVICES[1:], setup=("echo one",), post_start=("echo two",))
+            world.project_files.meanings["text"] = config
+            world.insides.repositories[URL] = FakeRepository(files={"config": "text"}, token="hunter2")
+            return await world.__aenter__()
 
         self.world = self.do(build())
         self.alice: Caller = self.world.register()
@@ -58,10 +101,10 @@ class WorkspaceLives(RuleBasedStateMachine):
 
         self.do(send())
 
-    @rule(target=workspaces, name=st.sampled_from("abcd"))
-    def create(self, name: str) -> str:
+    @rule(target=workspaces, name=st.sampled_from("abcd"), content=st.sampled_from(sorted(CONTENTS)))
+    def create(self, name: str, content: str) -> str:
         async def create() -> str:
-            workspace = await self.world.create(self.alice, name)
+            workspace = await self.world.create(self.alice, name, **CONTENTS[content])
             await self.world.clock.settle()
             return workspace.id
 
@@ -88,6 +131,37 @@ class WorkspaceLives(RuleBasedStateMachine):
     @rule(workspace=consumes(workspaces), force=st.booleans())
     def delete(self, workspace: str, force: bool) -> None:
         self.ask(self.world.nexus.delete_workspace(self.alice, workspace, force=force))
+
+    @rule(workspace=workspaces, name=st.sampled_from(NAMES), port=st.sampled_from([None, None, 23000, 23003]))
+    def forward(self, workspace: str, name: str, port: int | None) -> None:
+        self.ask(self.world.nexus.forward_port(self.alice, workspace, name, port=port))
+
+    @rule(workspace=workspaces, name=st.sampled_from(NAMES))
+    def close_forward(self, workspace: str, name: str) -> None:
+        self.ask(self.world.nexus.close_forward(self.alice, workspace, name))
+
+    @rule(workspace=workspaces, name=st.sampled_from(NAMES))
+    def restart_service(self, workspace: str, name: str) -> None:
+        self.ask(self.world.nexus.restart_service(self.alice, workspace, name))
+
+    @rule(name=st.sampled_from(NAMES), how=st.sampled_from(["well", "crashing", "sick", "slow", "flaky"]))
+    def behave(self, name: str, how: str) -> None:
+        insides = self.world.insides
+        for kind in (insides.crashing, insides.sick, insides.slow):
+            kind.discard(name)
+        if how == "flaky":
+            insides.flaky[name] = 2
+        elif how != "well":
+            getattr(insides, how).add(name)
+        insides.wake()
+
+    @rule(fails=st.booleans())
+    def set_up(self, fails: bool) -> None:
+        self.world.insides.failing = {"npm ci": 1} if fails else {}
+
+    @rule(port=st.sampled_from([23000, 23001]), listening=st.booleans())
+    def another_program(self, port: int, listening: bool) -> None:
+        (self.world.publisher.listen if listening else self.world.publisher.stop_listening)(port)
 
     @rule()
     def rotate(self) -> None:
@@ -131,15 +205,29 @@ class WorkspaceLives(RuleBasedStateMachine):
         name = "nexus-" + workspace.removeprefix("ws-")
         if any(one.name == name for one in self.world.provider.present()):
             (self.world.provider.vanish if vanish else self.world.provider.halt)(name)
+            self.world.insides.wake()
 
     @invariant()
-    def every_port_has_one_holder_and_every_workspace_one_port(self) -> None:
+    def every_port_has_one_holder_and_every_workspace_its_own(self) -> None:
         if not hasattr(self, "world"):
             return
-        shown, _ = self.world.nexus.list_workspaces(ADMIN, limit=200, offset=0)
+        listed, _ = self.world.nexus.list_workspaces(ADMIN, limit=200, offset=0)
+        shown = [one.workspace for one in listed]
         ports = [one.ssh_port for one in shown]
         assert len(set(ports)) == len(ports)
         assert set(ports) == self.world.leased()
+        services = [service for one in shown for service in self.world.show(one.id).services]
+        mapped = [one.mapped_port for one in services if one.mapped_port is not None]
+        assert len(set(mapped)) == len(mapped)
+        assert self.world.leased(PortKind.SERVICE).issuperset(mapped)
+
+    @invariant()
+    def a_workspace_that_runs_has_all_its_services(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for listed in self.world.nexus.list_workspaces(ADMIN, status=Status.RUNNING, limit=200, offset=0)[0]:
+            statuses = set(self.world.fares(listed.workspace.id).values())
+            assert statuses <= {"running", "starting", "unhealthy", "error"}
 
     def teardown(self) -> None:
         try:
@@ -152,32 +240,51 @@ class WorkspaceLives(RuleBasedStateMachine):
         world = self.world
         world.faults.clear()
         world.provider.available = True
-        # Faults that were planned may have put the longest wait between two attempts.
-        await world.clock.advance(2000)
+        world.host.listening.clear()
+        for name in NAMES:
+            world.insides.release(name)
+        # Faults that were planned may have put the longest wait between two attempts; then the reconciler comes by.
+        await world.clock.advance(120)
         await world.idle()
         for answer in await asyncio.gather(*self.pending, return_exceptions=True):
-            assert answer is None or not isinstance(answer, BaseException) or isinstance(answer, NexusError), answer
-        shown, _ = world.nexus.list_workspaces(ADMIN, limit=200, offset=0)
-        published = await world.publisher.published()
-        instances = {one.name: one for one in world.provider.present()}
+            assert not isinstance(answer, BaseException) or isinstance(answer, NexusError), answer
+        listed, _ = world.nexus.list_workspaces(ADMIN, limit=200, offset=0)
+        shown = [one.workspace for one in listed]
         assert {one.status for one in shown}.isdisjoint(IN_TRANSIT)
         for one in shown:
-            instance = instances.get(one.container_id)
-            if one.status is Status.RUNNING:
-                assert instance is not None
-                assert instance.state is InstanceState.RUNNING
-                assert one.ssh_port in published
-                assert world.provider.authorized_key(one.container_id) == world.user(self.alice).public_key
-            if one.status is Status.STOPPED:
-                assert instance is None or instance.state is not InstanceState.RUNNING
-                assert one.ssh_port not in published
+            self.is_as_shown(one)
         for one in shown:
             await world.nexus.delete_workspace(ADMIN, one.id, force=True)
         await world.clock.advance(200)
-        assert world.leased() == frozenset()
+        assert world.leased() == world.leased(PortKind.SERVICE) == frozenset()
         assert world.provider.present() == []
         assert await world.publisher.published() == {}
+        with world.store.snapshot() as records:
+            assert all(not records.services.of_workspace(one.id) for one in shown)
+            told = repr(records.events.after(0, limit=10_000))
+        assert "hunter2" not in told
         await world.__aexit__()
+
+    def is_as_shown(self, shown: Workspace) -> None:
+        """What is there is what the records say, at rest."""
+        world = self.world
+        published = world.host.published.get("server", {})
+        instance = {one.name: one for one in world.provider.present()}.get(shown.container_id)
+        mapped = {one.mapped_port for one in world.show(shown.id).services} - {None}
+        if "clone_repository" in shown.provisioned:
+            assert not world.recipe(shown.id).credentials
+        if shown.status is Status.RUNNING:
+            assert instance is not None
+            assert instance.state is InstanceState.RUNNING
+            assert {shown.ssh_port, *mapped} <= published.keys()
+            assert world.provider.authorized_key(shown.container_id) == world.user(self.alice).public_key
+            with world.store.snapshot() as records:
+                leased = {one.port for one in records.leases.of_workspace(shown.id)}
+            assert leased == {shown.ssh_port, *mapped}
+        if shown.status is Status.STOPPED:
+            assert instance is None or instance.state is not InstanceState.RUNNING
+            assert published.keys().isdisjoint({shown.ssh_port, *mapped})
+            assert set(world.fares(shown.id).values()) <= {"stopped"}
 
 
 TestWorkspaceLives = WorkspaceLives.TestCase

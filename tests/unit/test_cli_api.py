@@ -89,6 +89,18 @@ def test_a_post_with_a_key_is_repeated_under_the_same_key(stub: StubApi, api: Ap
     assert [(one.headers["idempotency-key"], one.body) for one in stub.asked] == [("k1", {"a": "ü"})] * 3
 
 
+def test_a_connection_that_breaks_while_a_request_is_sent_is_lost(
+    stub: StubApi, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("http.client.HTTPConnection.request", broken)
+    with pytest.raises(ServerUnreachable) as caught:
+        api.post("x", body={"a": 1})
+    assert "Broken pipe" in caught.value.why
+
+
 def test_a_deletion_whose_answer_was_lost_is_a_deletion(stub: StubApi, api: Api) -> None:
     gone = refusal(404, "workspace_not_found", "There is none.")
     stub.on("DELETE", "/workspaces/a", AWAY, gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from nexus_cli.errors import WrongUsage
 from nexus_cli.tokens import moment
 from nexus_cli.words import age, duration, size, span
-from stub_api import HOST_KEY, WS, Said, Shell, page, refusal, shell, summary, workspace
+from stub_api import HOST_KEY, WS, Said, Shell, page, refusal, service, shell, summary, workspace
 
 USER = {
     "user_id": "user-4t9x0c2m7k1b",
@@ -31,6 +32,14 @@ TOKEN_RECORD = {
     "created_at": "2026-01-17T10:30:00Z",
     "expires_at": None,
     "last_used_at": None,
+}
+REPOSITORY = {
+    "owner": None,
+    "name": None,
+    "branch": "main",
+    "commit": "abc123def4567890",
+    "url": "git@x:y",
+    "is_fork": False,
 }
 HEALTH = {
     "status": "ok",
@@ -147,15 +156,29 @@ class TestShow:
             assert part not in out
 
     def test_services_repository_and_queue(self, sh: Shell) -> None:
-        api = {"name": "api", "status": "unhealthy", "health": "timeout", "port": 4000, "url": "http://localhost:23000"}
-        worker = {"name": "worker", "status": "running", "health": "unknown", "port": None, "url": None}
+        api = service("api", status="unhealthy", health="timeout", error="It does not answer.\nsecond\x1b[2J")
+        worker = service("worker", port=None, mapped_port=None, url=None, health="unknown", last_check=None)
         full = workspace(
-            status="pending", queue_position=3, services={"api": api, "worker": worker}, repository={"url": "git@x:y"}
+            status="pending", queue_position=3, services={"api": api, "worker": worker}, repository=REPOSITORY
         )
         sh.api.on("GET", f"/workspaces/{WS}", full)
         out = sh("show", WS).out
-        for part in ("place 3 in the queue", "http://localhost:23000", "unhealthy", "worker", "git@x:y"):
+        for part in (
+            "place 3 in the queue",
+            "http://localhost:23000",
+            "unhealthy",
+            "worker",
+            "git@x:y (main, abc123def456)",
+        ):
             assert part in out
+        assert "\napi: It does not answer.\n  second\\x1b[2J\n" in out
+
+    def test_a_repository_that_was_sent(self, sh: Shell) -> None:
+        sent = {**dict.fromkeys(REPOSITORY), "is_fork": False}
+        named = {**sent, "name": "my-project"}
+        sh.api.on("GET", f"/workspaces/{WS}", workspace(repository=sent), workspace(repository=named))
+        assert re.search(r"^repository +sent from a folder$", sh("show", WS).out, re.MULTILINE)
+        assert re.search(r"^repository +my-project$", sh("show", WS).out, re.MULTILINE)
 
     def test_an_error(self, sh: Shell) -> None:
         error = {"code": "ssh_not_ready", "message": "It failed.\nlast line\x1b[31m", "step": "wait_for_ssh"}

@@ -19,6 +19,8 @@ from nexus_cli.exit_codes import MEANINGS, ExitCode
 from nexus_cli.screen import columns, json_text, report, visible
 from stub_api import WS, Shell, page, shell, summary
 
+ROOT = Path(__file__).parent.parent.parent
+
 
 @pytest.fixture
 def sh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
@@ -82,7 +84,14 @@ class TestHelp:
 
     def test_no_command_takes_a_token(self, sh: Shell) -> None:
         for command in TABLE:
-            assert "--token" not in sh(*command.name.split(), "--help").out
+            assert not re.search(r"--token\b(?!-file)", sh(*command.name.split(), "--help").out)
+
+
+def test_the_schema_is_that_of_the_reference(sh: Shell) -> None:
+    outcome = sh("schema")
+    assert outcome.out == (ROOT / "docs" / "reference" / "config.schema.json").read_text()
+    assert json.loads(outcome.out)["$schema"].startswith("https://json-schema.org/")
+    assert sh.api.asked == []
 
 
 class TestScreen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ async def test_ports_are_leased_lowest_first_and_run_out(world: World) -> None:
     with pytest.raises(HostPortsExhausted) as full:
         await world.create(alice, "d")
     assert full.value.retry_after > 0
-    assert [one.name for one in world.nexus.list_workspaces(alice, limit=9, offset=0)[0]] == ["c", "b", "a"]
+    assert [one.workspace.name for one in world.nexus.list_workspaces(alice, limit=9, offset=0)[0]] == ["c", "b", "a"]
     assert world.leased() == {2222, 2224, 2225}
 
 
@@ -147,10 +148,13 @@ async def test_a_user_sees_its_own_only(world: World) -> None:
     with pytest.raises(WorkspaceNotFound):
         world.nexus.show_workspace(alice, other.id)
     page = world.nexus.list_workspaces
-    assert [one.id for one in page(alice, limit=9, offset=0)[0]] == [mine.id]
-    assert [one.id for one in page(alice, owner="Alice", limit=9, offset=0)[0]] == [mine.id]
+
+    def ids(caller: Caller, **which: Any) -> list[str]:
+        return [one.workspace.id for one in page(caller, limit=9, offset=0, **which)[0]]
+
+    assert ids(alice) == ids(alice, owner="Alice") == [mine.id]
     assert page(ADMIN, limit=1, offset=1)[1] == 2
-    assert [one.id for one in page(ADMIN, owner="bob", status=Status.RUNNING, limit=9, offset=0)[0]] == [other.id]
+    assert ids(ADMIN, owner="bob", status=Status.RUNNING) == [other.id]
     assert page(ADMIN, owner="nobody", limit=9, offset=0) == ((), 0)
     with pytest.raises(Forbidden):
         page(alice, owner="bob", limit=9, offset=0)
@@ -175,6 +179,7 @@ async def test_the_server_shows_its_figures(world: World) -> None:
     assert (status.ssh_ports.used, status.ssh_ports.free) == (1, 3)
     assert status.workspaces == {Status.RUNNING: 1}
     assert (status.queued, status.running) == (0, 0)
+    assert world.nexus.show_server() == status
 
 
 async def test_a_retry_after_its_workspace_was_forgotten_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

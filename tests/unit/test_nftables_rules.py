@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,13 @@ def rule(*expressions: Any, table: str = "lxd", family: str = "inet", chain: str
 
 
 def a_map(
-    *elements: Any, table: str = "theirs", key: Any = "inet_service", data: Any = "ipv4_addr . inet_service"
+    *elements: Any,
+    table: str = "theirs",
+    name: str = "ports",
+    key: Any = "inet_service",
+    data: Any = "ipv4_addr . inet_service",
 ) -> Any:
-    body = {"family": "ip", "table": table, "name": "ports", "type": key, "map": data}
+    body = {"family": "ip", "table": table, "name": name, "type": key, "map": data}
     return {"map": {**body, "elem": list(elements)} if elements else body}
 
 
@@ -40,14 +45,25 @@ def element(port: Any, address: str = "10.1.2.3", inner: int = 22) -> list[Any]:
     return [port, {"concat": [address, inner]}]
 
 
-def own(*elements: Any, bridge: str = "br0", without: str = "") -> list[dict[str, Any]]:
+def bound(on: str, port: int, address: str = "10.1.2.3", inner: int = 22) -> list[Any]:
+    return [{"concat": [on, port]}, {"concat": [address, inner]}]
+
+
+def own(*elements: Any, at_one: Sequence[Any] = (), bridge: str = "br0", without: str = "") -> list[dict[str, Any]]:
     """What `nft -j list ruleset` shows of the server's own table."""
     guarding = matching(bridge, left={"meta": {"key": "iifname"}})
-    chains = {"guard": [guarding, guarding], "arriving": [DNAT], "outgoing": [DNAT], "leaving": [{"masquerade": None}]}
+    leading = [DNAT, DNAT]
+    chains = {
+        "guard": [guarding, guarding],
+        "arriving": leading,
+        "outgoing": leading,
+        "leaving": [{"masquerade": None}],
+    }
     return [
         {"metainfo": {"json_schema_version": 1}},
         {"table": {"family": "ip", "name": TABLE.name, "handle": 1}},
         a_map(*elements, table=TABLE.name),
+        a_map(*at_one, table=TABLE.name, name="bound", key=["ipv4_addr", "inet_service"]),
         *({"chain": {"family": "ip", "table": TABLE.name, "name": chain}} for chain in chains),
         *(
             rule(each, table=TABLE.name, family="ip", chain=chain)
@@ -69,6 +85,21 @@ class TestReading:
         assert seen.intact
         assert seen.foreign == frozenset()
         assert not seen.shares_bridge
+
+    def test_a_port_at_one_address(self) -> None:
+        seen = Seen.read(own(element(2222), at_one=[bound("127.0.0.1", 8080, "10.1.2.4", 80)]), TABLE)
+
+        assert seen.ports == {2222: HERE, 8080: Target("10.1.2.4", 80, "127.0.0.1")}
+        assert seen.intact
+        assert seen.foreign == frozenset()
+
+    def test_a_table_without_the_second_map_is_not_as_it_should_be(self) -> None:
+        of_before = [each for each in own(element(2222)) if each.get("map", {}).get("name") != "bound"]
+
+        seen = Seen.read(of_before, TABLE)
+
+        assert not seen.intact
+        assert seen.ports == {2222: HERE}
 
     def test_the_own_table_without_ports(self) -> None:
         assert Seen.read(own(), TABLE) == Seen({}, intact=True, foreign=frozenset(), shares_bridge=False)
@@ -95,6 +126,11 @@ class TestReading:
         [
             pytest.param(a_map(element(2222), element(2223)), {2222, 2223}, id="another server's map"),
             pytest.param(a_map(), set(), id="an empty map"),
+            pytest.param(
+                a_map(bound("127.0.0.1", 2222), name="bound", key=["ipv4_addr", "inet_service"]),
+                {2222},
+                id="another server's map by address and port",
+            ),
             pytest.param(a_map(element(2222), table=TABLE.name), set(), id="our own map"),
             pytest.param(
                 a_map([{"concat": ["127.0.0.1", 2222]}, "10.1.2.3"], key=["ipv4_addr", "inet_service"]),
@@ -173,6 +209,21 @@ class TestWriting:
             "add element ip nexus_k3v9 ports { 2 : 10.1.2.4 . 22, 4 : 10.1.2.3 . 22 }",
         ]
         assert TABLE.changing({1: HERE}, {1: HERE}) == ""
+
+    def test_a_port_changes_from_one_map_to_the_other(self) -> None:
+        at_one = Target(HERE.address, HERE.port, "127.0.0.1")
+
+        assert TABLE.changing({1: HERE, 2: at_one}, {1: at_one, 2: HERE}).splitlines() == [
+            "delete element ip nexus_k3v9 ports { 1 }",
+            "delete element ip nexus_k3v9 bound { 127.0.0.1 . 2 }",
+            "add element ip nexus_k3v9 ports { 2 : 10.1.2.3 . 22 }",
+            "add element ip nexus_k3v9 bound { 127.0.0.1 . 1 : 10.1.2.3 . 22 }",
+        ]
+
+    @pytest.mark.parametrize("on", ["", "0.0.0.0", "::1", "localhost", "127.0.0.1 . 1 }; flush ruleset; {"])  # noqa: S104  # to be refused
+    def test_only_one_address_can_be_published_on(self, on: str) -> None:
+        with pytest.raises(PublishFailed, match="published on"):
+            TABLE.changing({}, {1: Target(HERE.address, 22, on)})
 
     @given(address=st.text() | st.ip_addresses().map(str), inner=st.integers(), port=st.integers())
     def test_nothing_but_addresses_and_ports_gets_into_a_script(self, address: str, inner: int, port: int) -> None:

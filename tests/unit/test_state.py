@@ -111,3 +111,26 @@ class TestAdministratorSecret:
         held.admin_token.mkdir()
         with pytest.raises(StateDirectoryFailed, match="cannot be read"):
             held.administrator_secret(FakeIds())
+
+
+class TestDatabaseKey:
+    def test_it_is_made_once_and_for_its_owner_alone(self, held: StateDirectory) -> None:
+        key = held.database_key()
+        assert len(key) == 32
+        assert held.database_key() == key
+        assert mode(held.path / "database-key") == 0o600
+        (held.path / "database-key").chmod(0o644)
+        held.database_key()
+        assert mode(held.path / "database-key") == 0o600
+
+    @pytest.mark.parametrize("text", ["", "abcd", "not hex", "ü" * 64])
+    def test_a_file_that_holds_no_key_is_refused_and_kept(self, held: StateDirectory, text: str) -> None:
+        (held.path / "database-key").write_text(text)
+        with pytest.raises(StateDirectoryFailed):
+            held.database_key()
+        assert (held.path / "database-key").read_text() == text
+
+    def test_a_directory_that_cannot_be_written_is_said(self, held: StateDirectory) -> None:
+        (held.path / "database-key.new").mkdir()
+        with pytest.raises(StateDirectoryFailed, match="cannot be written"):
+            held.database_key()

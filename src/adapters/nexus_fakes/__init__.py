@@ -20,23 +20,31 @@ There is no fake store: the real one on a temporary file is as fast, and only SQ
 
 from __future__ import annotations
 
+from nexus_fakes.bundles import FakeBundles
 from nexus_fakes.clock import FakeClock
 from nexus_fakes.faults import Faults, Hang
 from nexus_fakes.ids import FakeIds
 from nexus_fakes.keys import FakeKeys
 from nexus_fakes.probe import FakeProbe
+from nexus_fakes.project_files import FakeProjectFiles
 from nexus_fakes.provider import FakeNode, FakeProvider
 from nexus_fakes.publisher import FakeHost, FakePublisher
+from nexus_fakes.workbench import FakeInsides, FakeRepository, FakeWorkbench
 
 __all__ = [
+    "FakeBundles",
     "FakeClock",
     "FakeHost",
     "FakeIds",
+    "FakeInsides",
     "FakeKeys",
     "FakeNode",
     "FakeProbe",
+    "FakeProjectFiles",
     "FakeProvider",
     "FakePublisher",
+    "FakeRepository",
+    "FakeWorkbench",
     "Faults",
     "Hang",
 ]

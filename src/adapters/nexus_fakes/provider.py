@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
 from nexus_core.errors import ImageUnavailable, InstanceMissing, ProviderFailed, ProviderUnavailable, UnknownImage
 from nexus_core.ports.provider import Instance, InstanceSpec, InstanceState, ProviderStatus, WorkspaceProvider
@@ -159,6 +160,13 @@ class FakeProvider(WorkspaceProvider):
             await self._enter("authorize")
             self._existing(name).key = key
             await self.faults.reached("authorize", after=True)
+
+    async def resize(self, name: str, resources: Resources) -> None:
+        async with self._turn(name):
+            await self._enter("resize")
+            container = self._existing(name)
+            container.spec = replace(container.spec, resources=resources)
+            await self.faults.reached("resize", after=True)
 
     async def observe(self, name: str) -> Instance:
         await self._enter("observe")

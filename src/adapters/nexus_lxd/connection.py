@@ -12,13 +12,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pylxd
 import requests
 from pylxd.client import get_session_for_url
+from websockets.asyncio.client import ClientConnection
 
-from nexus_lxd.errors import LIBRARY_ERRORS, Refusal, refused, translated, unavailable
+from nexus_lxd.channels import Channels
+from nexus_lxd.errors import LIBRARY_ERRORS, SLOW, Refusal, refused, translated, unavailable
+from nexus_lxd.transfers import content_of, opened
 from nexus_lxd.unix_socket import SCHEME, UnixAdapter
 
 T = TypeVar("T")
@@ -66,6 +69,17 @@ class Connection:
         self._adapters: set[UnixAdapter] = set()
         self._jobs: set[Future[Any]] = set()
         self._closing = threading.Event()
+        self._channels = Channels(self._cert, self._verify)
+
+    @property
+    def project(self) -> str:
+        """Whose instances are meant."""
+        return self._project
+
+    @property
+    def is_local(self) -> bool:
+        """Whether LXD is on this machine: its socket is one in the file system."""
+        return endpoint_url(self._endpoint).startswith(SCHEME)
 
     def in_project(self, project: str) -> Self:
         """The same connection, asking within another project; closed together with this one."""
@@ -96,11 +110,57 @@ class Connection:
         )
         return await asyncio.wrap_future(job)
 
-    async def send(self, method: Method, *path: str, params: Mapping[str, str] | None = None, **request: Any) -> None:
-        """A change that LXD makes before it answers."""
+    async def content(self, *path: str, params: Mapping[str, str], limit: int, within: float) -> tuple[str, bytes]:
+        """LXD's word for what a file is, and its content up to one byte more than ``limit``; a slow one is refused."""
+        query = {"project": self._project, **params}
+
+        def read() -> tuple[str, bytes]:
+            headers = {"Accept-Encoding": "identity"}
+            options: JsonObject = {"params": query, "headers": headers, "is_api": False, "stream": True}
+            try:
+                with self._request("get", path, within, **options) as response:
+                    return content_of(response, limit, within)
+            except requests.exceptions.ConnectTimeout:
+                raise
+            except SLOW as error:  # a file that is a pipe, say, may keep its reader waiting: that is no fault of LXD's
+                raise Refusal(requests.codes.gateway_timeout, f"it did not come within {within:g} seconds") from error
+
+        return await asyncio.wrap_future(self._submit(self._threads, read))
+
+    async def send(
+        self,
+        method: Method,
+        *path: str,
+        params: Mapping[str, str] | None = None,
+        within: float = READ_TIMEOUT,
+        **request: Any,
+    ) -> JsonObject:
+        """A change that LXD makes, or begins, before it answers: returns its ``metadata``, if there is any."""
         query = {"project": self._project, **(params or {})}
-        job = self._submit(self._threads, lambda: self._request(method, path, READ_TIMEOUT, params=query, **request))
-        await _to_its_end(job)
+
+        def change() -> JsonObject:
+            return self._request(method, path, within, params=query, **request).json().get("metadata") or {}
+
+        return await _to_its_end(self._submit(self._threads, change))
+
+    async def upload(
+        self, *path: str, params: Mapping[str, str], headers: Mapping[str, str], source: str, within: float
+    ) -> None:
+        """Send a file of this host, from its beginning; breaks off when the caller is cancelled."""
+        query = {"project": self._project, **params}
+        cancelled = threading.Event()
+        with opened(source, cancelled) as data:
+            job = self._submit(
+                self._threads,
+                lambda: self._request("post", path, within, params=query, headers=dict(headers), data=data),
+            )
+            await _to_its_end(job, cancelled)
+
+    async def channel(self, operation: str, secret: str) -> ClientConnection:
+        """One of the websockets of an operation; raises also what the websocket's opening is refused with."""
+        query = urlencode({"secret": secret, "project": self._project})
+        address = f"/1.0/operations/{quote(operation, safe='')}/websocket?{query}"
+        return await self._channels.open(endpoint_url(self._endpoint), address)
 
     async def operate(
         self, method: Method, *path: str, within: float, linger: float | None = None, **request: Any
@@ -152,6 +212,8 @@ class Connection:
             os.environ.setdefault("PYLXD_WARNINGS", "none")
             url = endpoint_url(self._endpoint)
             session = get_session_for_url(url, cert=self._cert, verify=self._verify)
+            # The environment's list of authorities would be taken in place of the one certificate that was pinned.
+            session.trust_env = self._verify is True
             adapter = UnixAdapter()
             session.mount(SCHEME, adapter)
             self._adapters.add(adapter)
@@ -228,6 +290,8 @@ async def _to_its_end(job: Future[T], cancelled: threading.Event | None = None) 
             if cancelled is not None:
                 cancelled.set()
             await asyncio.wait({future})
+            if not future.cancelled():
+                future.exception()  # nobody is left to be told of it
         raise
 
 

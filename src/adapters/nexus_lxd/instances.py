@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nexus_core.domain.resources import Resources
+from nexus_core.errors import InstanceMissing
 from nexus_core.ports.provider import Instance, InstanceSpec, InstanceState
 from nexus_lxd.connection import Connection
 from nexus_lxd.errors import Refusal
@@ -47,11 +49,15 @@ def absent(name: str) -> Instance:
     return Instance(name, "", InstanceState.ABSENT)
 
 
+def size(resources: Resources) -> dict[str, str]:
+    """The configuration that gives a workspace its cores and memory."""
+    return {"limits.cpu": str(resources.cpu), "limits.memory": str(resources.memory_bytes)}
+
+
 def limits(spec: InstanceSpec) -> dict[str, str]:
     """The configuration that keeps a workspace within its resources and away from the host."""
     return {
-        "limits.cpu": str(spec.resources.cpu),
-        "limits.memory": str(spec.resources.memory_bytes),
+        **size(spec.resources),
         "limits.processes": PROCESSES,
         "security.privileged": "false",
         "security.nesting": "false",
@@ -68,3 +74,23 @@ async def find(connection: Connection, name: str) -> dict[str, Any] | None:
             return None
         raise
     return record
+
+
+async def find_own(connection: Connection, server_id: str, name: str) -> dict[str, Any] | None:
+    """LXD's record of the instance if it carries this server's mark, or None."""
+    record = await find(connection, name)
+    return record if record is not None and is_own(record, server_id) else None
+
+
+async def existing(connection: Connection, server_id: str, name: str) -> dict[str, Any]:
+    """As `find_own`, but raises `InstanceMissing`."""
+    record = await find_own(connection, server_id, name)
+    if record is None:
+        raise InstanceMissing(f"There is no container {name}")
+    return record
+
+
+def is_own(record: dict[str, Any], server_id: str) -> bool:
+    """Whether LXD's record of an instance carries this server's mark."""
+    config: dict[str, str] = record["config"]
+    return config.get(SERVER) == server_id

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs once, as root, in an instance of an image that was not made for workspaces, and makes it fit: an SSH server that
-# takes keys only, the user dev (1000) with sudo, git, and the network from templates. Its only argument is the gateway.
-# Its output is shown, from the end, to whoever asked for the image.
+# takes keys only, the user dev (1000) with sudo, git, curl, bash and nft, and the network from templates. Its only
+# argument is the gateway. Its output is shown, from the end, to whoever asked for the image.
 set -eu
 exec >/nexus-prepare.log 2>&1
 export DEBIAN_FRONTEND=noninteractive
@@ -36,7 +36,9 @@ done
 # --- packages ---
 wanted=
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
-for command in sudo git; do have "$command" || wanted="$wanted $command"; done
+for command in sudo git curl bash; do have "$command" || wanted="$wanted $command"; done
+# Leads published ports on to services that listen on the instance's loopback only.
+have nft || wanted="$wanted nftables"
 have ip || wanted="$wanted iproute2"
 [ -x /lib/systemd/systemd-networkd ] || [ -x /usr/lib/systemd/systemd-networkd ] || wanted="$wanted systemd-networkd"
 # Without udev, systemd-networkd waits for the network card for ever.
@@ -61,6 +63,9 @@ if [ -n "$wanted" ]; then
         die "This image has neither apt-get nor dnf to install:$wanted"
     fi
 fi
+
+# The rules of a workspace are put in place when there are any; others are not to be in their way.
+systemctl disable nftables.service >/dev/null 2>&1 || true
 
 # --- the user ---
 shell=/bin/sh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
@@ -11,14 +12,28 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
-from nexus_core.errors import InstanceMissing, ProviderFailed, ProviderUnavailable
+from nexus_core.errors import ProviderFailed, ProviderUnavailable
 from nexus_core.ports.provider import Instance, InstanceSpec, InstanceState, ProviderStatus, WorkspaceProvider
 from nexus_lxd.connection import Connection
 from nexus_lxd.errors import Refusal, refusals
 from nexus_lxd.files import push_authorized_key, push_host_key
 from nexus_lxd.images import Images
-from nexus_lxd.instances import SERVER, WORKSPACE, absent, as_instance, find, limits, state_of
+from nexus_lxd.instances import (
+    SERVER,
+    WORKSPACE,
+    absent,
+    as_instance,
+    existing,
+    find,
+    find_own,
+    is_own,
+    limits,
+    size,
+    state_of,
+)
+from nexus_lxd.interior import LxdInterior
 from nexus_lxd.lanes import Lanes
 from nexus_lxd.network import Site, is_taken, read_site
 from nexus_lxd.removal import force_stop, hang_up, remove, shut_down
@@ -73,6 +88,7 @@ class LxdProvider(WorkspaceProvider):
         self._images = Images(self._connection, server_id, remotes)
         self._stencils = Stencils(self._connection, project)
         self._lanes = Lanes()
+        self._interior = LxdInterior(self._connection, server_id)
         self._site: Site | None = None
         self._node = "lxd"
 
@@ -80,9 +96,15 @@ class LxdProvider(WorkspaceProvider):
     def kind(self) -> str:
         return "lxc"
 
+    @property
+    def interior(self) -> LxdInterior:
+        """What can be done inside these instances, over the same connection; closed together with this."""
+        return self._interior
+
     async def close(self) -> None:
         """End work under way and close the connections; instances stay as they are."""
         await self._lanes.close()
+        self._interior.close()
         await self._connection.close()
 
     async def status(self) -> ProviderStatus:
@@ -123,6 +145,9 @@ class LxdProvider(WorkspaceProvider):
     async def authorize(self, name: str, key: PublicKey) -> None:
         await self._lanes.run(name, partial(self._authorize, name, key))
 
+    async def resize(self, name: str, resources: Resources) -> None:
+        await self._lanes.run(name, partial(self._resize, name, resources))
+
     async def observe(self, name: str) -> Instance:
         with refusals(f"LXD could not say how {name} is"):
             record = await self._own(name)
@@ -131,22 +156,10 @@ class LxdProvider(WorkspaceProvider):
     async def instances(self) -> list[Instance]:
         with refusals("LXD could not list its instances"):
             records = await self._connection.get("instances", params={"recursion": "1"})
-        return [as_instance(record) for record in records if self._is_own(record)]
-
-    def _is_own(self, record: dict[str, Any]) -> bool:
-        config: dict[str, str] = record["config"]
-        return config.get(SERVER) == self._server_id
+        return [as_instance(record) for record in records if is_own(record, self._server_id)]
 
     async def _own(self, name: str) -> dict[str, Any] | None:
-        """LXD's record of the instance if it carries this server's mark."""
-        record = await find(self._connection, name)
-        return record if record is not None and self._is_own(record) else None
-
-    async def _existing(self, name: str) -> dict[str, Any]:
-        record = await self._own(name)
-        if record is None:
-            raise InstanceMissing(f"There is no container {name}")
-        return record
+        return await find_own(self._connection, self._server_id, name)
 
     async def _create(self, spec: InstanceSpec) -> Instance:
         with refusals(f"LXD could not create {spec.name}"):
@@ -171,7 +184,7 @@ class LxdProvider(WorkspaceProvider):
         found = await find(self._connection, name)
         if found is None:
             return
-        if not self._is_own(found):
+        if not is_own(found, self._server_id):
             raise ProviderFailed(
                 f"There is another container called {name}",
                 why="It does not carry this server's mark, so it is left alone.",
@@ -215,7 +228,7 @@ class LxdProvider(WorkspaceProvider):
 
     async def _start(self, name: str) -> Instance:
         with refusals(f"LXD could not start {name}"):
-            record = await self._existing(name)
+            record = await existing(self._connection, self._server_id, name)
             if state_of(record) is not InstanceState.RUNNING:
                 action = {"action": "unfreeze" if record["status"] == "Frozen" else "start"}
                 try:
@@ -249,5 +262,25 @@ class LxdProvider(WorkspaceProvider):
 
     async def _authorize(self, name: str, key: PublicKey) -> None:
         with refusals(f"LXD could not change the key of {name}"):
-            await self._existing(name)
+            await existing(self._connection, self._server_id, name)
             await push_authorized_key(self._connection, name, key)
+
+    async def _resize(self, name: str, resources: Resources) -> None:
+        with refusals(f"LXD could not change the limits of {name}"):
+            record = await existing(self._connection, self._server_id, name)
+            root = {**record["expanded_devices"]["root"], "size": str(resources.disk_bytes)}
+            change = {"config": size(resources), "devices": {"root": root}}
+            await self._connection.send("patch", "instances", name, json=change)
+            if state_of(record) is not InstanceState.STOPPED:
+                await self._hand_out_cores(name, resources)
+
+    async def _hand_out_cores(self, name: str, resources: Resources) -> None:
+        """Have LXD look once more at how many cores a running instance is to have.
+
+        It does so while it still writes down the new number, and half of the time goes by the old one. What it takes
+        for another value, though the same number, makes it look again.
+        """
+        with suppress(Refusal):  # should LXD not take that spelling, the new number holds from the next start
+            for spelling in (f"0{resources.cpu}", f"{resources.cpu}"):
+                change = {"config": {"limits.cpu": spelling}}
+                await self._connection.send("patch", "instances", name, json=change)

@@ -4,9 +4,10 @@ For the server ``k3v9…`` and the bridge ``nexusbr0`` the table is::
 
     table ip nexus_k3v9… {
         map ports { type inet_service : ipv4_addr . inet_service; elements = { 2222 : 10.0.0.7 . 22 } }
+        map bound { … the same by address and port: elements = { 127.0.0.1 . 8080 : 10.0.0.7 . 80 } }
         chain guard    { … arriving on the bridge from or for 127.0.0.0/8: drop }
-        chain arriving { … not from the bridge, for this host: dnat by the map }
-        chain outgoing { … from this host to itself: dnat by the map }
+        chain arriving { … not from the bridge, for this host: dnat by the maps }
+        chain outgoing { … from this host to itself: dnat by the maps }
         chain leaving  { … from 127.0.0.0/8 out to the bridge: masquerade }
     }
 

@@ -18,8 +18,8 @@ from nexus_nftables.rules import Seen, Table, check_element
 class NftablesPublisher(PortPublisher):
     """A `PortPublisher` made of nftables rules: no process of ours stands between the two ends.
 
-    A port is published on every IPv4 address of the host, loopback included, and not to the
-    workspaces themselves: what arrives from the bridge is left alone. Every method raises
+    A port is published on every IPv4 address of the host, loopback included, or on the one its target
+    names, and not to the workspaces themselves: what arrives from the bridge is left alone. Every method raises
     `PublishFailed` if `nft` is missing, is not permitted to do its work, or does not end in time.
 
     The bridge may come up later than this object, or again. Two servers that publish one port in
@@ -64,7 +64,7 @@ class NftablesPublisher(PortPublisher):
     async def published(self) -> dict[int, Target]:
         """What the kernel leads where for this server at present.
 
-        Nothing counts as published while some of the rules around the map are gone, or the bridge
+        Nothing counts as published while some of the rules around the maps are gone, or the bridge
         has come up anew and does not let loopback through: `publish` mends both.
         """
         seen = await self._look()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -15,8 +15,12 @@ _PREFIX: Final = "nexus_"
 _SERVER_ID = re.compile(r"[A-Za-z0-9-]{1,40}")
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 
-_RULES_IN: Final = {"guard": 2, "arriving": 1, "outgoing": 1, "leaving": 1}
+_RULES_IN: Final = {"guard": 2, "arriving": 2, "outgoing": 2, "leaving": 1}
 """Every chain of the table and how many rules it has when nobody has meddled with it."""
+
+_EVERYWHERE: Final = "ports"
+_BOUND: Final = "bound"
+"""The maps of ports that are published at every address of the host, and of those that are at one of them."""
 
 _WIDEST_PUBLICATION: Final = 1024
 """A rule that redirects a wider range of ports is a proxy for traffic that passes through, and takes no port."""
@@ -45,12 +49,16 @@ class Table:
 
         To connections it is as if the table had always been so: those that are open are known to
         the kernel by their own entries, and new ones meet the old table or the new, never neither.
+
+        A port bound to loopback is looked for only where the host itself connects: a neighbour on the host's network
+        can send packets that say 127.0.0.1, and the kernel would turn them away only after this had led them on.
         """
         return f"""\
 add table ip {self.name}
 delete table ip {self.name}
 table ip {self.name} {{
-    map ports {{ type inet_service : ipv4_addr . inet_service; }}
+    map {_EVERYWHERE} {{ type inet_service : ipv4_addr . inet_service; }}
+    map {_BOUND} {{ type ipv4_addr . inet_service : ipv4_addr . inet_service; }}
     chain guard {{
         type filter hook prerouting priority raw; policy accept;
         iifname "{self.bridge}" ip saddr 127.0.0.0/8 drop
@@ -58,40 +66,47 @@ table ip {self.name} {{
     }}
     chain arriving {{
         type nat hook prerouting priority dstnat; policy accept;
-        iifname != "{self.bridge}" fib daddr type local dnat ip addr . port to tcp dport map @ports
+        iifname != "{self.bridge}" fib daddr type local ip daddr != 127.0.0.0/8 \\
+            dnat ip addr . port to ip daddr . tcp dport map @{_BOUND}
+        iifname != "{self.bridge}" fib daddr type local dnat ip addr . port to tcp dport map @{_EVERYWHERE}
     }}
     chain outgoing {{
         type nat hook output priority -100; policy accept;
-        fib daddr type local dnat ip addr . port to tcp dport map @ports
+        fib daddr type local dnat ip addr . port to ip daddr . tcp dport map @{_BOUND}
+        fib daddr type local dnat ip addr . port to tcp dport map @{_EVERYWHERE}
     }}
     chain leaving {{
         type nat hook postrouting priority srcnat; policy accept;
         oifname "{self.bridge}" ip saddr 127.0.0.0/8 masquerade
     }}
 }}
-{self._adding(ports)}"""
+{self._elements("add", ports, _element)}"""
 
     def changing(self, present: Mapping[int, Target], wanted: Mapping[int, Target]) -> str:
         """The script that brings the ports from what they are to what they shall be, from one moment to the next."""
-        outdated = [str(port) for port, target in present.items() if wanted.get(port) != target]
+        outdated = {port: target for port, target in present.items() if wanted.get(port) != target}
         fresh = {port: target for port, target in wanted.items() if present.get(port) != target}
-        removing = f"delete element ip {self.name} ports {{ {', '.join(outdated)} }}\n" if outdated else ""
-        return removing + self._adding(fresh)
+        return self._elements("delete", outdated, _key) + self._elements("add", fresh, _element)
 
     def removing(self) -> str:
         """The script after which there is no table, whether there was one or not."""
         return f"add table ip {self.name}\ndelete table ip {self.name}\n"
 
-    def _adding(self, ports: Mapping[int, Target]) -> str:
-        elements = ", ".join(_element(port, target) for port, target in ports.items())
-        return f"add element ip {self.name} ports {{ {elements} }}\n" if ports else ""
+    def _elements(self, verb: str, ports: Mapping[int, Target], text: Callable[[int, Target], str]) -> str:
+        """A line for each of the maps, if any of the ports is in it."""
+        lines = ""
+        for name in (_EVERYWHERE, _BOUND):
+            elements = [text(port, target) for port, target in ports.items() if _map_of(target) == name]
+            if elements:
+                lines += f"{verb} element ip {self.name} {name} {{ {', '.join(elements)} }}\n"
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a ruleset says about one server's table and about everybody else's.
 
-    ``ports`` is what the server's map holds, ``intact`` whether all its rules are in place,
+    ``ports`` is what the server's maps hold, ``intact`` whether all its rules are in place,
     ``foreign`` the ports that other tables lead elsewhere, and ``shares_bridge`` whether another
     server's guard watches the same bridge.
     """
@@ -106,14 +121,15 @@ class Seen:
         """Sort what `nft -j list ruleset` answered."""
         ports: dict[int, Target] = {}
         rules = dict.fromkeys(_RULES_IN, 0)
-        has_map = guards_bridge = shares_bridge = False
+        guards_bridge = shares_bridge = False
+        maps: set[str] = set()
         foreign: set[int] = set()
         for entry in ruleset:
             for kind, body in entry.items():
                 own = (body.get("family"), body.get("table")) == ("ip", table.name)
                 if own and kind == "map":
-                    has_map = True
-                    ports = dict(_targets(body.get("elem", [])))
+                    maps.add(body["name"])
+                    ports.update(_targets(body.get("elem", [])))
                 elif own and kind == "rule":
                     rules[body["chain"]] = rules.get(body["chain"], 0) + 1
                     guards_bridge |= _is_guard_of(table.bridge, body)
@@ -122,25 +138,35 @@ class Seen:
                 elif kind == "rule":
                     foreign.update(_ports_of_rule(body["expr"]))
                     shares_bridge |= _is_guard_of(table.bridge, body)
-        intact = has_map and guards_bridge and rules == _RULES_IN
+        intact = maps >= {_EVERYWHERE, _BOUND} and guards_bridge and rules == _RULES_IN
         return cls(ports, intact, frozenset(foreign), shares_bridge)
 
 
 def check_element(port: int, target: Target) -> None:
     """Return if the map can lead this port to this target, else raise `PublishFailed`."""
-    try:
-        IPv4Address(target.address)
-    except ValueError as exc:
-        raise PublishFailed(
-            f"Port {port} cannot lead to {target.address!r}", why="Only IPv4 addresses can be published."
-        ) from exc
+    for address in (target.address, target.on):
+        try:
+            sound = address is None or not IPv4Address(address).is_unspecified
+        except ValueError:
+            sound = False
+        if not sound:
+            verb = "lead to" if address == target.address else "be published on"
+            raise PublishFailed(f"Port {port} cannot {verb} {address!r}", why="Only IPv4 addresses can be published.")
     if not (1 <= port <= 65535 and 1 <= target.port <= 65535):
         raise PublishFailed(f"Port {port} cannot lead to port {target.port}", why="Ports go from 1 to 65535.")
 
 
+def _map_of(target: Target) -> str:
+    return _EVERYWHERE if target.on is None else _BOUND
+
+
+def _key(port: int, target: Target) -> str:
+    return str(port) if target.on is None else f"{target.on} . {port}"
+
+
 def _element(port: int, target: Target) -> str:
     check_element(port, target)
-    return f"{port} : {target.address} . {target.port}"
+    return f"{_key(port, target)} : {target.address} . {target.port}"
 
 
 def _targets(elements: Iterable[Any]) -> Iterator[tuple[int, Target]]:
@@ -148,6 +174,8 @@ def _targets(elements: Iterable[Any]) -> Iterator[tuple[int, Target]]:
         match element:
             case [int(port), {"concat": [str(address), int(inner)]}]:
                 yield port, Target(address, inner)
+            case [{"concat": [str(on), int(port)]}, {"concat": [str(address), int(inner)]}]:
+                yield port, Target(address, inner, on)
             case _:
                 pass  # not of our making, and nothing a rule of ours could use
 

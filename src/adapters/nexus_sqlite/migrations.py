@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from nexus_core.errors import SchemaTooNew, StoreFailed
 from nexus_sqlite.connections import immediate
-from nexus_sqlite.schema import TABLES_0001
+from nexus_sqlite.schema import CHANGES_0002, TABLES_0001
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -39,7 +39,13 @@ def m0001_tables(db: Database) -> None:
     db.execute(MARK_SERVER, [mark, time.time_ns() // 1000])
 
 
-STEPS: Final = (m0001_tables,)
+def m0002_contents(db: Database) -> None:
+    """Make room for repositories that are uploaded, for services as they are now, for recipes and a key."""
+    for statement in CHANGES_0002:
+        db.execute(statement)
+
+
+STEPS: Final = (m0001_tables, m0002_contents)
 
 
 def known_steps() -> Migrations:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from nexus_core.ports.store import Records
 from nexus_sqlite.records import records_over
+from nexus_sqlite.sealing import Sealing
 
 _KEPT: Final = 8  # more than the threads that read at once here; beyond, connections come and go
 
@@ -42,8 +43,9 @@ class Readers(Protocol):
 class PooledReaders(Readers):
     """Readers of a file, each with a connection of its own; from any thread."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], sealing: Sealing) -> None:
         self._connect = connect
+        self._sealing = sealing
         self._idle: deque[Reader] = deque()  # its append and pop are atomic
         self._closed = False
 
@@ -52,7 +54,7 @@ class PooledReaders(Readers):
             reader = self._idle.pop()
         except IndexError:
             connection = self._connect()
-            reader = Reader(connection, records_over(connection))
+            reader = Reader(connection, records_over(connection, self._sealing))
         reader.connection.execute("BEGIN")
         return reader
 

@@ -1,4 +1,4 @@
-"""The tables as the first schema step makes them; see `nexus_sqlite.migrations` for the rules."""
+"""The tables as the schema steps make them; see `nexus_sqlite.migrations` for the rules."""
 
 from __future__ import annotations
 
@@ -172,4 +172,46 @@ CREATE TABLE idempotency_keys ( -- Requests that may be sent again without being
 """,
     "CREATE INDEX idempotency_keys_of_workspace ON idempotency_keys (workspace_id)",
     "CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at)",
+)
+
+# A column that is added has its remark in /* */: SQLite puts it into the table's text, on one line with what
+# follows. Services are made anew, since a column cannot cease to be NOT NULL; the version that had the table
+# as it was before put no rows into it.
+CHANGES_0002: Final = (
+    "ALTER TABLE server ADD COLUMN key_check BLOB /* sealed; tells whether a key is this database's */",
+    """
+ALTER TABLE workspaces ADD COLUMN repo_bundle INTEGER CHECK (repo_bundle IN (0, 1)) /* its content is uploaded */
+""",
+    "DROP TABLE services",
+    """
+CREATE TABLE services ( -- Programs that run in a workspace.
+    workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL, -- from 0, in the order given
+    name TEXT NOT NULL,
+    command TEXT, -- empty where its owner runs it by other means
+    port INTEGER CHECK (port BETWEEN 1 AND 65535), -- inside the workspace
+    expose INTEGER NOT NULL CHECK (expose IN (0, 1)), -- a host port is to lead to it
+    forwarded_port INTEGER CHECK (forwarded_port BETWEEN 1 AND 65535), -- on the host
+    depends_on TEXT NOT NULL CHECK (json_valid(depends_on)), -- names of other services
+    env BLOB, -- sealed
+    health_check TEXT NOT NULL CHECK (json_valid(health_check)),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'starting', 'running', 'unhealthy', 'stopped', 'error')),
+    health TEXT NOT NULL CHECK (health IN ('healthy', 'unhealthy', 'unknown', 'timeout')),
+    error TEXT,
+    last_health_check INTEGER,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, position),
+    UNIQUE (workspace_id, name)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE TABLE recipes ( -- What is done inside a workspace besides its services.
+    workspace_id TEXT PRIMARY KEY NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    setup TEXT NOT NULL CHECK (json_valid(setup)), -- shell texts that run once
+    post_start TEXT NOT NULL CHECK (json_valid(post_start)), -- shell texts
+    pre_stop TEXT NOT NULL CHECK (json_valid(pre_stop)), -- shell texts
+    asked TEXT NOT NULL CHECK (json_valid(asked)), -- what the request itself named, which no file changes
+    sealed BLOB -- sealed; environment and credentials
+) STRICT
+""",
 )

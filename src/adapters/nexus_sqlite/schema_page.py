@@ -24,11 +24,24 @@ Everything Nexus remembers is in one SQLite file; this page is made from its sch
 The file may be read at any time (`sqlite3 -readonly`); writing to it is for Nexus alone.
 
 To copy it while the server runs, use `sqlite3 FILE ".backup COPY"`: the newest changes may still be in `FILE-wal`.
+
+Sealed columns hold secrets, encrypted with the key in a file beside the database. Nexus opens the database with
+that key only: keep a copy of it too, apart from those of the database. Without it the secrets are lost, and only
+they: stop the server, have `sqlite3 FILE` do this, and start it with a new key.
+
+```sql
+{without_key}
+```
 """
+FORGET_SECRETS: Final = """\
+UPDATE services SET env = NULL;
+UPDATE recipes SET sealed = NULL;
+UPDATE server SET key_check = NULL;"""
 _PURPOSE: Final = re.compile(r"^CREATE TABLE \S+ \( -- (.+)$", re.MULTILINE)
 _NOTE: Final = re.compile(r"^ {4}(\w+) .*? -- (.+)$", re.MULTILINE)
+_NOTE_OF_ADDED: Final = re.compile(r", (\w+) [^/\n]*/\* (.+?) \*/")
 _CONDITION: Final = re.compile(r"\bWHERE (.+)$", re.DOTALL)
-_CHECK: Final = re.compile(r"^ {4}(\w+) [^\n]*?(?:\n {8})?CHECK \(\1 IN \(\s*([^)]+)\)\)", re.MULTILINE)
+_CHECK: Final = re.compile(r"(?:^ {4}|, )(\w+) [^\n]*?(?:\n {8})?CHECK \(\1 IN \(\s*([^)]+)\)\)", re.MULTILINE)
 
 
 def page() -> str:
@@ -40,7 +53,10 @@ def page() -> str:
         migrations.migrate(connection)
         db = Database(connection, execute_plugins=False)
         tables = [db.table(name) for name in db.table_names() if not name.startswith(("sqlite_", "_sqlite_"))]
-        parts = [_HEAD.format(version=migrations.schema_version(connection)), *map(_section, tables)]
+        parts = [
+            _HEAD.format(version=migrations.schema_version(connection), without_key=FORGET_SECRETS),
+            *map(_section, tables),
+        ]
         return "\n".join(parts)
     finally:
         connection.close()
@@ -48,7 +64,7 @@ def page() -> str:
 
 def _section(table: Table) -> str:
     purpose = _PURPOSE.search(table.schema)
-    notes = dict(_NOTE.findall(table.schema))
+    notes = dict(_NOTE.findall(table.schema) + _NOTE_OF_ADDED.findall(table.schema))
     choices = {column: re.findall(r"'?(\w+)'?", values) for column, values in _CHECK.findall(table.schema)}
     keys = {key.column: key for key in table.foreign_keys if key.column is not None}
     lines = [f"## {table.name}", "" if purpose is None else purpose[1], "", "| column | type | |", "|---|---|---|"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Generator
@@ -12,10 +13,11 @@ from typing import Final
 
 from nexus_core.errors import DatabaseBusy, StoreFailed
 from nexus_core.ports.store import Records, Store, StoreStatus
-from nexus_sqlite import connections, migrations
+from nexus_sqlite import connections, key_check, migrations
 from nexus_sqlite.errors import SQLITE_EXCEPTIONS, translate, translated
 from nexus_sqlite.readers import PooledReaders, Reader, Readers, WriterAsReader
 from nexus_sqlite.records import records_over
+from nexus_sqlite.sealing import KEY_BYTES, Sealing
 
 PATIENCE: Final = 2.0
 """Seconds to wait for another process or thread that writes. The event loop waits with us, so it is short."""
@@ -33,9 +35,9 @@ class SqliteStore(Store):
     another raises `RuntimeError`, since it would not see the first one's writes or moment.
     """
 
-    def __init__(self, writer: sqlite3.Connection, path: Path | None, patience: float) -> None:
+    def __init__(self, writer: sqlite3.Connection, sealing: Sealing, path: Path | None, patience: float) -> None:
         """Take over a connection to an up-to-date database; use `open` or `in_memory` instead."""
-        self._writer = Reader(writer, records_over(writer))
+        self._writer = Reader(writer, records_over(writer, sealing))
         self._path = path
         self._patience = patience
         self._writing = threading.Lock()
@@ -45,27 +47,31 @@ class SqliteStore(Store):
         if path is None:
             self._readers = WriterAsReader(self._writer)
         else:
-            self._readers = PooledReaders(partial(connections.connect_reader, path, patience))
+            self._readers = PooledReaders(partial(connections.connect_reader, path, patience), sealing)
         self._server_id: str = writer.execute(SERVER_ID).fetchone()[0]
 
     @classmethod
-    def open(cls, path: Path | str, *, patience: float = PATIENCE) -> SqliteStore:
+    def open(cls, path: Path | str, *, key: bytes, patience: float = PATIENCE) -> SqliteStore:
         """Open the file, made with mode 0600 if it is missing, and bring its schema up to date.
 
-        Several processes may do so at once. A file that a newer Nexus wrote (`SchemaTooNew`) or
-        that is not Nexus's (`StoreFailed`) is left as it is, byte for byte.
+        ``key`` is 32 random bytes that belong to this file: without them nobody reads the secrets in
+        it. Several processes may open it at once. A file that a newer Nexus wrote (`SchemaTooNew`),
+        that is not Nexus's or has another key (`StoreFailed`) is left as it is, byte for byte.
         """
+        sealing = Sealing(key)
         path = Path(path).absolute()  # readers are opened later, perhaps from another working directory
         connections.create_private(path)
         with translated():
             # Looked at through a connection that cannot write, before anything here does.
             with closing(connections.connect_reader(path, patience)) as reader:
                 migrations.refuse_foreign(reader)
+                key_check.refuse_another_key(reader, sealing)
             writer = connections.connect_writer(path, patience)
             try:
                 connections.use_wal(writer, patience)
                 migrations.migrate(writer)
-                return cls(writer, path, patience)
+                key_check.keep_to_key(writer, sealing)
+                return cls(writer, sealing, path, patience)
             except BaseException:
                 writer.close()
                 raise
@@ -76,7 +82,7 @@ class SqliteStore(Store):
         with translated():
             writer = connections.connect_writer(connections.MEMORY, PATIENCE)
             migrations.migrate(writer)
-            return cls(writer, None, PATIENCE)
+            return cls(writer, Sealing(os.urandom(KEY_BYTES)), None, PATIENCE)
 
     @property
     def server_id(self) -> str:

@@ -1,4 +1,4 @@
-"""Workspaces, in the table ``workspaces``, and their rows in ``services``.
+"""Workspaces, in the table ``workspaces``; with a deletion go their rows in ``services`` and ``recipes``.
 
 "Newest first" is by creation, then by rowid, so that pages do not overlap where two were created in
 the same microsecond.
@@ -14,41 +14,47 @@ from functools import lru_cache
 from typing import Any, Final
 
 from nexus_core.domain.lifecycle import Status
+from nexus_core.domain.repository import Repository
 from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
 from nexus_core.domain.workspace import Failure, Workspace
 from nexus_core.errors import WorkspaceAlreadyExists, WorkspaceNotFound
 from nexus_core.ports.records import WorkspaceFilter, Workspaces
+from nexus_sqlite import recipes, services
 from nexus_sqlite.errors import is_unique_violation
 from nexus_sqlite.moments import from_micros, from_micros_or_null, to_micros, to_micros_or_null
 
 ADD: Final = """
 INSERT INTO workspaces (
-    id, user_id, name, status, provider, image, cpu, memory, disk, ssh_port, container_id, node,
-    host_key, host_key_fingerprint, authorized_fingerprint, provisioned, notes, error_code, error_message, error_step,
-    created_at, updated_at, started_at, stopped_at, last_activity_at, deleted_at
+    id, user_id, name, status, provider, image, repo_url, repo_owner, repo_name, repo_branch, repo_commit, repo_is_fork,
+    repo_bundle, cpu, memory, disk, ssh_port, container_id, node, host_key, host_key_fingerprint,
+    authorized_fingerprint, provisioned, notes, error_code, error_message, error_step, created_at, updated_at,
+    started_at, stopped_at, last_activity_at, deleted_at
 ) VALUES (
-    :id, :user_id, :name, :status, :provider, :image, :cpu, :memory, :disk, :ssh_port, :container_id, :node,
-    :host_key, :host_key_fingerprint, :authorized_fingerprint, :provisioned, :notes, :error_code, :error_message,
-    :error_step, :created_at, :updated_at, :started_at, :stopped_at, :last_activity_at, :deleted_at
+    :id, :user_id, :name, :status, :provider, :image, :repo_url, :repo_owner, :repo_name, :repo_branch, :repo_commit,
+    :repo_is_fork, :repo_bundle, :cpu, :memory, :disk, :ssh_port, :container_id, :node, :host_key,
+    :host_key_fingerprint, :authorized_fingerprint, :provisioned, :notes, :error_code, :error_message, :error_step,
+    :created_at, :updated_at, :started_at, :stopped_at, :last_activity_at, :deleted_at
 )
 """
 # All but what a workspace is born with: its id, owner, name, provider, image and time of creation.
 UPDATE: Final = """
 UPDATE workspaces
-SET status = :status, cpu = :cpu, memory = :memory, disk = :disk, ssh_port = :ssh_port, container_id = :container_id,
-    node = :node, host_key = :host_key, host_key_fingerprint = :host_key_fingerprint,
+SET status = :status, repo_url = :repo_url, repo_owner = :repo_owner, repo_name = :repo_name,
+    repo_branch = :repo_branch, repo_commit = :repo_commit, repo_is_fork = :repo_is_fork, repo_bundle = :repo_bundle,
+    cpu = :cpu, memory = :memory, disk = :disk, ssh_port = :ssh_port, container_id = :container_id, node = :node,
+    host_key = :host_key, host_key_fingerprint = :host_key_fingerprint,
     authorized_fingerprint = :authorized_fingerprint, provisioned = :provisioned, notes = :notes,
     error_code = :error_code, error_message = :error_message, error_step = :error_step, updated_at = :updated_at,
     started_at = :started_at, stopped_at = :stopped_at, last_activity_at = :last_activity_at, deleted_at = :deleted_at
 WHERE id = :id
 """
-REMOVE_SERVICES: Final = "DELETE FROM services WHERE workspace_id = ?"
 _SELECT: Final = """
 SELECT w.id, w.user_id, u.github_username, w.name, w.status, w.provider, w.image, w.cpu, w.memory, w.disk, w.ssh_port,
        w.container_id, w.node, w.host_key, w.host_key_fingerprint, w.authorized_fingerprint, w.provisioned, w.notes,
        w.error_code, w.error_message, w.error_step, w.created_at, w.updated_at, w.started_at, w.stopped_at,
-       w.last_activity_at, w.deleted_at
+       w.last_activity_at, w.deleted_at, w.repo_url, w.repo_owner, w.repo_name, w.repo_branch, w.repo_commit,
+       w.repo_is_fork, w.repo_bundle
 FROM workspaces AS w CROSS JOIN users AS u ON u.id = w.user_id
 """
 _COUNT: Final = "SELECT count(*) FROM workspaces AS w "
@@ -107,7 +113,8 @@ class SqliteWorkspaces(Workspaces):
         if not self._connection.execute(UPDATE, _row(workspace)).rowcount:
             raise WorkspaceNotFound(f"Workspace {workspace.id} is gone")
         if workspace.status is Status.DELETED:
-            self._connection.execute(REMOVE_SERVICES, (workspace.id,))
+            self._connection.execute(services.REMOVE_ALL, (workspace.id,))
+            self._connection.execute(recipes.REMOVE, (workspace.id,))
 
     def get(self, workspace_id: str) -> Workspace | None:
         row = self._connection.execute(GET, (workspace_id,)).fetchone()
@@ -147,7 +154,7 @@ class SqliteWorkspaces(Workspaces):
 
 
 def _row(workspace: Workspace) -> dict[str, Any]:
-    host_key, error = workspace.host_key, workspace.error
+    repository, host_key, error = workspace.repository, workspace.host_key, workspace.error
     return {
         "id": workspace.id,
         "user_id": workspace.owner_id,
@@ -155,6 +162,13 @@ def _row(workspace: Workspace) -> dict[str, Any]:
         "status": workspace.status.value,
         "provider": workspace.provider,
         "image": workspace.image,
+        "repo_url": repository and repository.url,
+        "repo_owner": repository and repository.owner,
+        "repo_name": repository and repository.name,
+        "repo_branch": repository and repository.branch,
+        "repo_commit": repository and repository.commit,
+        "repo_is_fork": repository and repository.is_fork,
+        "repo_bundle": repository and repository.bundle,
         "cpu": workspace.resources.cpu,
         "memory": workspace.resources.memory,
         "disk": workspace.resources.disk,
@@ -190,6 +204,13 @@ def _names(array: str) -> tuple[str, ...]:
     return tuple(json.loads(array))
 
 
+def _repository(columns: tuple[Any, ...]) -> Repository | None:
+    url, owner, name, branch, commit, is_fork, bundle = columns
+    if is_fork is None:  # every repository is a fork or not: nothing here means that there is none
+        return None
+    return Repository(url, owner, name, branch, commit, is_fork=bool(is_fork), bundle=bool(bundle))
+
+
 # A row that is as it was makes the same workspace: most are read far more often than they change.
 @lru_cache(maxsize=4096)
 def _workspace(row: tuple[Any, ...]) -> Workspace:
@@ -197,7 +218,7 @@ def _workspace(row: tuple[Any, ...]) -> Workspace:
         row[:13]
     )
     (host_key, host_key_fingerprint, authorized, provisioned, notes, error_code, error_message, error_step) = row[13:21]
-    (created_at, updated_at, started_at, stopped_at, last_activity_at, deleted_at) = row[21:]
+    (created_at, updated_at, started_at, stopped_at, last_activity_at, deleted_at) = row[21:27]
     return Workspace(
         id=workspace_id,
         owner_id=owner_id,
@@ -212,6 +233,7 @@ def _workspace(row: tuple[Any, ...]) -> Workspace:
         node=node,
         created_at=from_micros(created_at),
         updated_at=from_micros(updated_at),
+        repository=_repository(row[27:]),
         host_key=None if host_key is None else PublicKey(host_key, host_key_fingerprint),
         authorized_fingerprint=authorized,
         provisioned=frozenset(_names(provisioned)),

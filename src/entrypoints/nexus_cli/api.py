@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from nexus_cli.errors import Refused, ServerUnreachable
-from nexus_cli.wire import Answer, ConnectionLost, Server, send
+from nexus_cli.wire import Answer, ConnectionLost, Server, send, streamed
 
 TRIES: Final = 3
 LONGEST_PAUSE: Final = 5.0
@@ -43,7 +44,7 @@ class Api:
         return self.request("POST", *path, body=body, key=key, timeout=timeout)
 
     def put(self, *path: str, body: Any, timeout: float = 30.0) -> Any:
-        """What is there now."""
+        """What is there now; ``body`` may be an `nexus_cli.wire.Upload`."""
         return self.request("PUT", *path, body=body, timeout=timeout)
 
     def delete(self, *path: str, query: Mapping[str, str | int | None] | None = None, timeout: float = 30.0) -> None:
@@ -64,6 +65,19 @@ class Api:
             offset += len(page["workspaces"])
             if not page["workspaces"] or offset >= page["total"]:
                 return
+
+    @contextmanager
+    def text(self, *path: str, query: Mapping[str, str | int | None] | None = None) -> Generator[Iterator[bytes]]:
+        """Text as it comes, for as long as the server has some; asked for once."""
+        try:
+            with streamed(self._server, _target(path, query), headers=self._headers, timeout=30.0) as (answer, pieces):
+                if answer.status >= 300:
+                    self._understood(answer, 1)
+                elif not answer.headers.get("content-type", "").startswith("text/plain"):
+                    raise self._stranger(answer)
+                yield pieces
+        except ConnectionLost as exc:
+            raise self._lost(exc) from exc
 
     def health(self) -> dict[str, Any]:
         """What /health says, also where it says that the server is not well (503)."""
@@ -87,10 +101,7 @@ class Api:
         timeout: float = 30.0,
     ) -> Any:
         """Send a request to ``/api/v1/`` and the path's parts; the JSON of the answer, None if it has no body."""
-        target = "".join(f"/{quote(part, safe='')}" for part in path)
-        asked = {name: value for name, value in (query or {}).items() if value is not None}
-        if asked:
-            target += f"?{urlencode(asked)}"
+        target = _target(path, query)
         headers = self._headers if key is None else {**self._headers, "Idempotency-Key": key}
         repeatable = method in _IDEMPOTENT or key is not None
         for tried in range(1, TRIES + 1):
@@ -136,6 +147,12 @@ class Api:
 
             note(f"{reason}; trying again in {seconds:g} s")
         time.sleep(seconds)
+
+
+def _target(path: Sequence[str], query: Mapping[str, str | int | None] | None) -> str:
+    target = "".join(f"/{quote(part, safe='')}" for part in path)
+    asked = {name: value for name, value in (query or {}).items() if value is not None}
+    return f"{target}?{urlencode(asked)}" if asked else target
 
 
 def _retry_after(answer: Answer) -> float | None:

@@ -9,9 +9,12 @@ from typing import Final, NamedTuple
 from cyclopts import App, Group
 
 WORKSPACES: Final = "Workspaces"
+SERVICES: Final = "Services"
+PROJECT: Final = "Project"
 OPENING: Final = "Opening"
 PEOPLE: Final = "People"
 SERVER: Final = "Server"
+GROUPS: Final = (WORKSPACES, SERVICES, PROJECT, OPENING, PEOPLE, SERVER)
 
 
 class Command(NamedTuple):
@@ -30,8 +33,25 @@ TABLE: Final = (
         WORKSPACES,
         """Create a workspace and watch it come up.
 
-        The steps go to standard error; the one line on standard output is the ssh command that
-        opens it. Interrupting this command does not stop the creation.
+        The steps go to standard error, and so do the services and their addresses in the end; the one
+        line on standard output is the ssh command that opens it. Interrupting this command does not stop
+        the creation.
+
+        `--repo .` sends the repository of a folder: the branch that is checked out, or the one named by
+        `--branch`, and the tags, as a git bundle; what is not committed stays here. An address, or
+        OWNER/NAME on GitHub, is cloned by the server; a private one is opened with `--token-file` (https)
+        or `--deploy-key` (ssh). Set-up and services are those that `.nexus/config.yaml` in the repository
+        describes; `nexus init` writes one.
+        """,
+    ),
+    Command(
+        "send",
+        "nexus_cli.create:send",
+        WORKSPACES,
+        """Send a repository again, to a workspace that was created from a folder.
+
+        For when `nexus create NAME --repo FOLDER` made the workspace and the repository did not get
+        there.
         """,
     ),
     Command("ls", "nexus_cli.workspaces:ls", WORKSPACES, "List workspaces, newest first."),
@@ -47,6 +67,49 @@ TABLE: Final = (
     ),
     Command("stop", "nexus_cli.workspaces:stop", WORKSPACES, "Stop a workspace; its files stay."),
     Command("rm", "nexus_cli.workspaces:rm", WORKSPACES, "Delete a workspace and everything in it."),
+    Command("services", "nexus_cli.services:services", SERVICES, "List a workspace's services and how they fare."),
+    Command(
+        "logs",
+        "nexus_cli.output:logs",
+        SERVICES,
+        """Print what a service wrote, or cloning and set-up.
+
+        On a terminal, colours are shown and other control characters are made visible; elsewhere it is
+        passed on byte for byte.
+        """,
+    ),
+    Command(
+        "forward",
+        "nexus_cli.forward:forward",
+        SERVICES,
+        """Forward a port of the server to a service, or list or remove forwards.
+
+        Services that are exposed are forwarded when they start; this is for the others. What is
+        forwarded already stays, and its address is printed.
+        """,
+    ),
+    Command(
+        "restart",
+        "nexus_cli.services:restart",
+        SERVICES,
+        "Restart a service; what depends on it goes on.",
+    ),
+    Command(
+        "init",
+        "nexus_cli.init:init",
+        PROJECT,
+        """Write .nexus/config.yaml for a repository: its set-up and its services.
+
+        Node.js, Python (Django, Flask, FastAPI), Go, Rails and plain pages are recognised, also next to
+        each other in folders of the repository; what is not known is left as an example. Asks no server.
+        """,
+    ),
+    Command(
+        "schema",
+        "nexus_cli.schema:schema",
+        PROJECT,
+        """Print the JSON Schema of .nexus/config.yaml, for editors. Asks no server.""",
+    ),
     Command(
         "ssh",
         "nexus_cli.ssh:ssh",
@@ -125,9 +188,7 @@ def application() -> App:
         version=_version,
         suppress_keyboard_interrupt=False,
     )
-    groups = {
-        name: Group(name, sort_key=place) for place, name in enumerate((WORKSPACES, OPENING, PEOPLE, SERVER), start=1)
-    }
+    groups = {name: Group(name, sort_key=place) for place, name in enumerate(GROUPS, start=1)}
     token = App(name="token", help="Issue, list and revoke API tokens.", group=groups[PEOPLE])
     app.command(token)
     for place, command in enumerate(TABLE):

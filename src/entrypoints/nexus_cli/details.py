@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nexus_cli.screen import columns, pairs, say
+from nexus_cli.service_table import show_services
 from nexus_cli.words import age, duration
 
 
@@ -36,24 +37,20 @@ def describe(workspace: Mapping[str, Any]) -> None:
             "node": f"{workspace['node']}, container {workspace['container_id']}",
             "ssh": ssh.get("command"),
             "host key": ssh.get("host_key_fingerprint"),
-            "repository": repository.get("url"),
+            "repository": _repository(repository),
             **moments,
         }
     )
     if workspace["services"]:
         say()
-        rows = [
-            (one["name"], one["status"], one["health"], str(one["port"] or "-"), one["url"] or "-")
-            for one in workspace["services"].values()
-        ]
-        columns(("SERVICE", "STATUS", "HEALTH", "PORT", "URL"), rows, status_column=1)
+        show_services(workspace["services"].values())
     steps = [step for step in workspace["progress"] if step["status"] != "skipped"]
     if steps:
         say()
         columns(
             ("STEP", "STATUS", "TIME"),
             [(step["step"], step["status"], duration(step["duration_ms"])) for step in steps],
-            status_column=1,
+            status_columns=(1,),
         )
     for line in workspace["notes"]:
         say(f"note: {line}")
@@ -63,3 +60,10 @@ def describe(workspace: Mapping[str, Any]) -> None:
         say(f"failed in {error['step']}: {error['code']}", style="bold red")
         for line in str(error["message"]).splitlines():
             say(f"  {line}")
+
+
+def _repository(repository: Mapping[str, Any]) -> str | None:
+    where = repository.get("url") or repository.get("name") or ("sent from a folder" if repository else None)
+    commit = str(repository.get("commit") or "")[:12]
+    checked_out = ", ".join(part for part in (repository.get("branch"), commit) if part)
+    return f"{where} ({checked_out})" if where and checked_out else where

@@ -74,7 +74,7 @@ def page() -> str:
     client = {
         error.code: _entry(error.code, f"Exit code {int(error.exit_code)}. ", error.__doc__, error.remedy)
         for error in _client_errors()
-        if error.code not in answered
+        if error.code not in answered and error.code not in beneath
     }
     sections = ((_ANSWERED, answered), (_BENEATH, beneath), (_SERVING, serving), (_CLIENT, client))
     return "\n".join([_HEAD, *_flat(sections), *_flat([(_BRANCHES, branches)])])

@@ -91,6 +91,44 @@ class WorkspaceFailed(CommandError):
     remedy = "Look at it with `nexus show`."
 
 
+class NoSuchService(CommandError):
+    """The workspace has no service of that name."""
+
+    code = "service_not_found"
+    exit_code = ExitCode.NOT_FOUND
+    remedy = "List what there is with `nexus services`."
+
+
+class ServiceFailed(CommandError):
+    """The service was restarted and did not come up."""
+
+    code = "service_failed"
+    remedy = "Look at what it wrote with `nexus logs`."
+
+
+class RepositoryUnusable(CommandError):
+    """The folder that was named is no git repository that can be sent."""
+
+    code = "repository_unusable"
+    exit_code = ExitCode.USAGE
+    remedy = "Give a folder with a git repository, or the address of one."
+
+
+class RepositoryNotSent(CommandError):
+    """The workspace was created, but the repository did not get there."""
+
+    code = "repository_not_sent"
+    remedy = "Send it with `nexus send`, or delete the workspace with `nexus rm`."
+
+
+class FileExists(CommandError):
+    """The file that was to be written is there already."""
+
+    code = "file_exists"
+    exit_code = ExitCode.CONFLICT
+    remedy = "Write over it with --force."
+
+
 class SshUnusable(CommandError):
     """The workspace cannot be opened with ``ssh`` from here."""
 

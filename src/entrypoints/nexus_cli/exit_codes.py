@@ -22,12 +22,12 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the server refused the request, the workspace ended in `error`, or something broke",
+    ExitCode.FAILED: "the server refused the request, the workspace or service ended in `error`, or something broke",
     ExitCode.USAGE: "the command line, a file it names or a setting is wrong; nothing was changed",
     ExitCode.UNREACHABLE: "no Nexus server answers at the URL",
     ExitCode.NOT_AUTHORISED: "there is no token, it is not valid, or it may not do this (401, 403)",
-    ExitCode.NOT_FOUND: "there is no such workspace, user or token for this caller (404)",
-    ExitCode.CONFLICT: "it does not fit the present state (409); `serve`: the address or directory is in use",
+    ExitCode.NOT_FOUND: "there is no such workspace, service, user or token for this caller (404)",
+    ExitCode.CONFLICT: "it does not fit the present state (409); the file, address or directory is taken",
     ExitCode.TRY_LATER: "the server cannot do it now and says so (429, 503); `health`: the database is away",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }

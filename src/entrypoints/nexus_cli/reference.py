@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 
 from cyclopts.argument import Argument
 
-from nexus_cli.commands import OPENING, PEOPLE, SERVER, TABLE, WORKSPACES, Command, application
+from nexus_cli.commands import GROUPS, TABLE, Command, application
 from nexus_cli.exit_codes import MEANINGS
 
 _KINDS: Final[dict[Any, str]] = {str: "TEXT", int: "NUMBER", Path: "PATH"}
@@ -35,7 +35,7 @@ be repeated are tried three times where the server asks for up to five seconds o
 _CONNECTION: Final = """\
 ## Connection
 
-Every command but `serve` has these options:
+Every command but `init`, `schema` and `serve` has these options:
 
 """
 _VARIABLES: Final = """\
@@ -46,10 +46,11 @@ _VARIABLES: Final = """\
 | `NEXUS_TOKEN` | the token to show; without it, `admin-token` in the state directory is read |
 | `NEXUS_STATE_DIR` | the state directory, else `/var/lib/nexus` for root, `~/.local/state/nexus` for others |
 | `NEXUS_USER` | the GitHub name for `token` and `rotate-key`, as `--user` |
+| `NEXUS_REPO_TOKEN` | a token for `create --repo`, used for https addresses and GitHub's names only |
 | `NEXUS_CONFIG` | the settings file of `nexus serve`, as `--config` |
 | `NO_COLOR` | no colours, whatever it holds |
 
-A token is never taken from the command line, where every user of the machine can read it. Redirects are not
+Secrets are never taken from the command line, where every user of the machine can read them. Redirects are not
 followed and proxies not used. Host keys are kept in `ssh/` in the state directory, a file for each workspace,
 named by its id; `~/.ssh` is never written to.
 """
@@ -67,7 +68,7 @@ def page() -> str:
     connection = [one for one in _arguments(app, "health") if _is_connection(one)]
     parts = [_HEAD, _CONNECTION + _table(connection) + _VARIABLES]
     parts.append(_EXIT_CODES + "".join(f"| {int(code)} | {meaning} |\n" for code, meaning in MEANINGS.items()))
-    for group in (WORKSPACES, OPENING, PEOPLE, SERVER):
+    for group in GROUPS:
         parts.append(f"## {group}\n")
         parts += [_section(app, command) for command in TABLE if command.group == group]
     return "\n".join(parts)
@@ -89,7 +90,8 @@ def _usage(arguments: list[Argument]) -> Iterator[str]:
         yield "[OPTIONS]"
     for one in arguments:
         if _is_positional(one):
-            yield f"[-- {one.name}...]" if _is_rest(one) else one.name
+            word = one.name if one.required else f"[{one.name}]"
+            yield f"[-- {one.name}...]" if _is_rest(one) else word
 
 
 def _arguments(app: Any, name: str) -> list[Argument]:
@@ -117,7 +119,7 @@ def _remarks(one: Argument) -> str:
     if variables := one.parameter.env_var:
         remarks.append("Else " + ", ".join(f"`{variable}`" for variable in variables) + ".")
     default = one.field_info.default
-    if isinstance(default, str):
+    if isinstance(default, (str, int)) and not isinstance(default, bool):
         remarks.append(f"Default: `{default}`.")
     return " ".join(remarks)
 

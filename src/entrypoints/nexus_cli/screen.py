@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ STATUS_STYLES = {
     "failed": "bold red",
     "unhealthy": "bold red",
     "unavailable": "bold red",
+    "timeout": "bold red",
     "stopped": "dim",
+    "unknown": "dim",
     "cancelled": "yellow",
     "degraded": "yellow",
 }
@@ -72,14 +74,20 @@ def note(text: str, style: str = "dim") -> None:
     console(error=True).print(visible(text), style=style)
 
 
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]], status_column: int | None = None) -> None:
-    """Rows under a header, aligned by display width and never cut off."""
+def columns(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    status_columns: Collection[int] = (),
+    *,
+    error: bool = False,
+) -> None:
+    """Rows under a header, aligned by display width and never cut off; with ``error``, on standard error."""
     from rich.cells import cell_len
     from rich.text import Text
 
     cells = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
-    out = console()
+    out = console(error=error)
 
     def line(row: Sequence[str], styles: Sequence[str]) -> Text:
         text = Text()
@@ -91,7 +99,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], status_column:
 
     out.print(line(header, ["bold"] * len(header)))
     for row in cells:
-        styles = [status_style(cell) if index == status_column else "" for index, cell in enumerate(row)]
+        styles = [status_style(cell) if index in status_columns else "" for index, cell in enumerate(row)]
         out.print(line(row, styles))
 
 

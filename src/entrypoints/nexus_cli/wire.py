@@ -9,14 +9,17 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from nexus_cli.errors import ServerUnreachable, WrongUsage
 
 API = "/api/v1"
+_PIECE = 65_536
 
 
 class ConnectionLost(Exception):
@@ -41,6 +44,24 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as the body of a request, sent as it is read; ``sent`` is told how many bytes went out so far."""
+
+    path: Path
+    size: int
+    sent: Callable[[int], None]
+
+    def pieces(self) -> Iterator[bytes]:
+        """The file from its beginning, as long as it was when it was measured."""
+        gone = 0
+        with self.path.open("rb") as file:
+            while gone < self.size and (piece := file.read(min(_PIECE, self.size - gone))):
+                yield piece
+                gone += len(piece)
+                self.sent(gone)
 
 
 def parse_url(url: str) -> Server:
@@ -70,24 +91,84 @@ def send(
 ) -> Answer:
     """Send one request to the API and read the answer whole.
 
-    ``path`` begins after ``/api/v1``; ``timeout`` is how long the server may be silent. Raises
-    `ServerUnreachable` where no connection could be made, and `ConnectionLost` where it broke.
+    ``path`` begins after ``/api/v1``; ``body`` is JSON, or an `Upload`; ``timeout`` is how long the server may be
+    silent. Raises `ServerUnreachable` where no connection could be made, and `ConnectionLost` where it broke.
     """
     connection = _connect(server, connect_timeout)
-    payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-    sent = {"Accept": "application/json", "User-Agent": "nexus-cli", "Connection": "close", **headers}
-    if payload is not None:
-        sent["Content-Type"] = "application/json"
     try:
-        connection.sock.settimeout(timeout)
-        connection.request(method, f"{server.prefix}{API}{path}", body=payload, headers=sent)
-        response = connection.getresponse()
-        received = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, received, response.read())
-    except (OSError, http.client.HTTPException) as exc:
-        raise ConnectionLost(str(exc) or type(exc).__name__) from exc
+        with _losses():
+            connection.sock.settimeout(timeout)
+            try:
+                _ask(connection, server, method, path, headers=headers, body=body)
+            except (BrokenPipeError, ConnectionResetError):
+                # A server that does not want the file says so before it has all of it, and closes.
+                if not isinstance(body, Upload):
+                    raise
+            response = connection.getresponse()
+            return Answer(response.status, _received(response), response.read())
     finally:
         connection.close()
+
+
+@contextmanager
+def streamed(
+    server: Server, path: str, *, headers: Mapping[str, str], timeout: float
+) -> Generator[tuple[Answer, Iterator[bytes]]]:
+    """Ask for text, to be read as it comes for as long as the server has some.
+
+    An answer of 300 and above is read whole and has no pieces. ``timeout`` is for the beginning of the answer;
+    after that the server may be silent. Raises what `send` raises, also while the pieces are read.
+    """
+    connection = _connect(server, timeout)
+    sock = connection.sock  # the connection itself lets go of it once the answer has begun
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    with closing(connection), ExitStack() as stack:
+        with _losses():
+            _ask(connection, server, "GET", path, headers={**headers, "Accept": "text/plain, application/json"})
+            response = stack.enter_context(closing(connection.getresponse()))
+            refused = response.status >= 300
+            answer = Answer(response.status, _received(response), response.read() if refused else b"")
+            if not response.isclosed():
+                sock.settimeout(None)
+        yield answer, iter(()) if refused else _pieces(response)
+
+
+def _pieces(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    with _losses():
+        while piece := response.read1(_PIECE):
+            yield piece
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    server: Server,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    body: Any = None,
+) -> None:
+    sent = {"Accept": "application/json", "User-Agent": "nexus-cli", "Connection": "close", **headers}
+    payload: bytes | Iterator[bytes] | None = None
+    if isinstance(body, Upload):
+        payload = body.pieces()
+        sent |= {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
+    elif body is not None:
+        payload = json.dumps(body, ensure_ascii=False).encode()
+        sent["Content-Type"] = "application/json"
+    connection.request(method, f"{server.prefix}{API}{path}", body=payload, headers=sent)
+
+
+def _received(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
+@contextmanager
+def _losses() -> Generator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as exc:
+        raise ConnectionLost(str(exc) or type(exc).__name__) from exc
 
 
 def _connect(server: Server, timeout: float) -> http.client.HTTPConnection:

@@ -51,7 +51,7 @@ def ls(
     if not rows:
         note("There are no workspaces; `nexus create NAME` makes one.")
         return
-    columns(("NAME", "OWNER", "STATUS", "SSH", "AGE", "ID"), rows, status_column=2)
+    columns(("NAME", "OWNER", "STATUS", "SSH", "AGE", "ID"), rows, status_columns=(2,))
     if len(rows) < page["total"]:
         note(f"{len(rows)} of {page['total']} are shown; --all shows every one.")
 

@@ -9,7 +9,7 @@ from litestar.di import Provide
 from litestar.types import BeforeRequestHookHandler
 
 from nexus_core import Nexus
-from nexus_http import documentation, moves, problems, server_status, users, workspaces
+from nexus_http import documentation, logs, moves, problems, server_status, services, uploads, users, workspaces
 from nexus_http.auth import authenticate
 from nexus_http.endpoints import endpoint_of
 from nexus_http.queries import read_query
@@ -25,7 +25,8 @@ def create_app(nexus: Nexus, *, public_host: str, version: str) -> Litestar:
     the caller's business: the application has no lifespan of its own.
     """
     site = Site(nexus, public_host, version)
-    needing_token = [*users.ROUTES, *workspaces.ROUTES, *moves.ROUTES, *server_status.ROUTES]
+    resources = (users, workspaces, moves, services, logs, uploads, server_status)
+    needing_token = [route for resource in resources for route in resource.ROUTES]
     app = Litestar(
         route_handlers=[
             Router(BASE, route_handlers=server_status.PUBLIC, before_request=_door(None)),
@@ -39,6 +40,7 @@ def create_app(nexus: Nexus, *, public_host: str, version: str) -> Litestar:
         debug=False,  # left out, these two are taken from the environment
         pdb_on_exception=False,
     )
+    app.state.stopping = site.stopping
     app.asgi_handler = Reception(app.asgi_handler)
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nexus_http.wire import requests, server, users, workspace, workspaces
+from nexus_http.wire import requests, server, services, users, workspace, workspaces
 
 _KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQ5yRkVBWC5kCVa9Cm0qGZpvcB5QwIYWWwFGi4DrLCh"
 _FINGERPRINT: Final = "SHA256:JxuN8YFRwd3hlYDHKZtw9MTLSgWWIW1I5XYqr7tQ0Tw"
@@ -29,8 +29,35 @@ _HEALTH: Final = {
     "nodes": {"staging-1": {"status": "healthy", "provider": "lxc", "last_heartbeat": _LATER, "workspaces": 5}},
     "version": "1.0.0",
 }
-_STEPS: Final = ("create_instance", "publish_ssh", "start_instance", "wait_for_ssh")
-_NOTHING_TO_DO: Final = ("clone_repository", "run_setup", "start_services", "forward_ports")
+_STEPS: Final = (
+    "create_instance",
+    "publish_ssh",
+    "start_instance",
+    "wait_for_ssh",
+    "clone_repository",
+    "run_setup",
+    "start_services",
+    "forward_ports",
+)
+_DB: Final = {
+    "name": "db",
+    "status": "running",
+    "port": 5432,
+    "mapped_port": None,
+    "health": "healthy",
+    "url": None,
+    "depends_on": [],
+    "last_check": _LATER,
+    "error": None,
+}
+_API: Final = {
+    **_DB,
+    "name": "api",
+    "port": 4000,
+    "mapped_port": 23000,
+    "url": "http://localhost:23000",
+    "depends_on": ["db"],
+}
 
 EXAMPLES: Final[Mapping[Any, Any]] = {
     requests.RegisterUser: {
@@ -48,7 +75,29 @@ EXAMPLES: Final[Mapping[Any, Any]] = {
         "provider": "lxc",
         "image": "ubuntu:22.04",
         "resources": {"cpu": 2, "memory": "4GiB", "disk": "20GiB"},
+        "repo": {"owner": "my-org", "name": "my-project", "branch": "main"},
+        "setup": ["npm ci"],
+        "services": [
+            {
+                "name": "api",
+                "command": "npm run server",
+                "port": 4000,
+                "depends_on": ["db"],
+                "env": {"NODE_ENV": "development"},
+                "health_check": {"type": "tcp", "interval": 5, "timeout": 5, "retries": 12, "start_period": 0},
+                "expose": True,
+            },
+            {
+                "name": "db",
+                "command": "postgres -D /data",
+                "port": 5432,
+                "health_check": {"type": "exec", "command": "pg_isready", "timeout": 10},
+                "expose": False,
+            },
+        ],
     },
+    requests.ForwardPort: {"mapped_port": 23005},
+    requests.Nothing: {},
     requests.Forced: {"force": False},
     requests.SetStatus: {"status": "stopped", "force": False},
     users.User: {
@@ -86,14 +135,24 @@ EXAMPLES: Final[Mapping[Any, Any]] = {
                 "provider": "lxc",
                 "ssh_port": 2222,
                 "created_at": _AT,
-                "services_count": 0,
+                "services_count": 2,
             }
         ],
         "total": 1,
         "limit": 50,
         "offset": 0,
     },
-    workspace.Services: {"workspace_id": _ID, "services": []},
+    services.Services: {"workspace_id": _ID, "services": [_DB, _API]},
+    services.PortForward: {
+        "workspace_id": _ID,
+        "service": "api",
+        "port": 4000,
+        "mapped_port": 23000,
+        "url": "http://localhost:23000",
+        "created_at": _AT,
+    },
+    services.ServiceRestarting: {"workspace_id": _ID, "service": "api", "status": "starting"},
+    services.BundleTaken: {"workspace_id": _ID, "status": "creating", "polling_url": _POLLING},
     workspace.Workspace: {
         "workspace_id": _ID,
         "owner": "alice",
@@ -110,18 +169,21 @@ EXAMPLES: Final[Mapping[Any, Any]] = {
             "host_key_fingerprint": _FINGERPRINT,
             "command": "ssh -p 2222 dev@staging.example.com",
         },
-        "services": {},
-        "repository": None,
+        "services": {"db": _DB, "api": _API},
+        "repository": {
+            "owner": "my-org",
+            "name": "my-project",
+            "branch": "main",
+            "commit": "9f2c1e7a4b8d3f60517e2c9ab4d6083f5e1b7a24",
+            "url": "https://github.com/my-org/my-project.git",
+            "is_fork": False,
+        },
         "node": "staging-1",
         "container_id": "nexus-8f3k2m9q4t1z",
         "progress": [
             *(
                 {"step": step, "status": "done", "started_at": _AT, "duration_ms": 612, "error": None}
                 for step in _STEPS
-            ),
-            *(
-                {"step": step, "status": "skipped", "started_at": None, "duration_ms": None, "error": None}
-                for step in _NOTHING_TO_DO
             ),
         ],
         "queue_position": None,
@@ -133,13 +195,13 @@ EXAMPLES: Final[Mapping[Any, Any]] = {
         "stopped_at": None,
         "last_activity_at": _LATER,
     },
-    server.Health: _HEALTH,
+    server.ServerHealth: _HEALTH,
     server.ServerStatus: {
         **_HEALTH,
-        "database": {"schema_version": 1, "size_bytes": 188416},
+        "database": {"schema_version": 2, "size_bytes": 188416},
         "ports": {
             "ssh": {"first": 2222, "last": 2299, "used": 5, "free": 73},
-            "services": {"first": 23000, "last": 23999, "used": 0, "free": 1000},
+            "services": {"first": 23000, "last": 23999, "used": 1, "free": 999},
         },
         "workspaces": {"running": 5},
         "operations": {"queued": 0, "running": 0},

@@ -35,6 +35,7 @@ _TAGS: Final = {
     "Users": "People and the SSH keys they open workspaces with.",
     "Tokens": "What programs show to speak for a user.",
     "Workspaces": "Isolated Linux containers, from creation to removal.",
+    "Services": "What workspaces run, and the host ports that lead there.",
     "Server": "How the server itself fares.",
 }
 _MEANINGS: Final = {
@@ -44,10 +45,15 @@ _MEANINGS: Final = {
     404: "There is no such thing, or it is not the caller's to see.",
     405: "What any other method at this path is answered.",
     409: "The request is sound but does not fit the present state.",
-    413: "The body is longer than 1 MiB.",
-    415: "The body is not said to be JSON in UTF-8.",
+    413: "The body is longer than 1 MiB, or an uploaded repository than 512 MiB.",
+    415: "The body is not said to be of the type that is wanted.",
     500: "A fault in the server, or something beneath it failed for good.",
     503: "Something is missing now that may be back later.",
+}
+_PLAIN: Final[dict[Any, tuple[str, dict[str, Any], str]]] = {
+    # Bodies that are not JSON.
+    str: ("text/plain", {"type": "string"}, "==> npm ci\nadded 217 packages in 4s\n"),
+    bytes: ("application/octet-stream", {"type": "string", "format": "binary"}, ""),
 }
 _HEADERS_BY_STATUS: Final = {401: ("WWW-Authenticate",), 405: ("Allow",), 503: ("Retry-After",)}
 _STATUS_OF: Final = {code: status for status, codes in CODES.items() for code in codes}
@@ -106,7 +112,7 @@ def _types(endpoints: Iterable[Endpoint]) -> list[Any]:
     found: list[Any] = [Problem]
     for endpoint in endpoints:
         found += [endpoint.body, *(answer.body for answer in endpoint.answers.values())]
-    return list(dict.fromkeys(one for one in found if one is not None))
+    return list(dict.fromkeys(one for one in found if one is not None and one not in _PLAIN))
 
 
 def _operation(path: str, method: str, endpoint: Endpoint) -> dict[str, Any]:
@@ -138,6 +144,9 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _content(kind: Any) -> dict[str, Any]:
+    if kind in _PLAIN:
+        media_type, schema, example = _PLAIN[kind]
+        return {media_type: {"schema": schema, "example": example} if example else {"schema": schema}}
     schema = {"$ref": _REF.format(name=kind.__name__)}
     return {"application/json": {"schema": schema, "example": EXAMPLES[kind]}}
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from nexus_core.domain.service import SERVICE_NAME
 from nexus_core.domain.user import GITHUB_USERNAME
 
 _PATH: Final[dict[str, dict[str, Any]]] = {
@@ -19,6 +20,11 @@ _PATH: Final[dict[str, dict[str, Any]]] = {
         "description": "The workspace's id.",
         "schema": {"type": "string", "pattern": "^ws-[a-z0-9]{12}$"},
         "example": "ws-8f3k2m9q4t1z",
+    },
+    "service_name": {
+        "description": "The service's name.",
+        "schema": {"type": "string", "pattern": f"^{SERVICE_NAME}$"},
+        "example": "api",
     },
     "token_id": {
         "description": "The token's id, which is not its secret.",

@@ -73,11 +73,16 @@ class _Counter:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._visit.status = message["status"]
-            await self._intake.finish()
             headers = [*message["headers"], (b"x-request-id", self._visit.request_id.encode())]
             message = cast("Message", {**message, "headers": headers})
-        elif message["type"] == "http.response.body" and self._visit.method == "HEAD":
-            message = cast("Message", {**message, "body": b""})
+        elif message["type"] == "http.response.body":
+            body = b"" if self._visit.method == "HEAD" else message["body"]
+            if self._intake.is_open and not message["more_body"]:
+                # The answer goes out at once; it ends, and with it perhaps the connection, when no more comes in.
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+                await self._intake.finish()
+                body = b""
+            message = {"type": "http.response.body", "body": body, "more_body": message["more_body"]}
         await self._send(message)
 
     async def refuse(self, error: NexusError) -> None:

@@ -55,14 +55,19 @@ def _endpoint(title: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"### `{title}`\n\n{operation['description']}\n"
     body = operation.get("requestBody")
     if body is not None:
-        yield f"Asks:\n\n{_json(body['content']['application/json'].get('example', {}))}\n"
+        yield from _asked(body["content"])
     yield "| answer | |\n|---|---|"
     for status, answer in operation["responses"].items():
         yield f"| {status} | {_outcome(answer)} |"
     yield ""
-    example = _example(operation["responses"])
-    if example is not None:
-        yield f"{_json(example)}\n"
+    yield from _answered(operation["responses"])
+
+
+def _asked(content: dict[str, Any]) -> Iterator[str]:
+    if "application/json" in content:
+        yield f"Asks:\n\n{_json(content['application/json']['example'])}\n"
+    else:
+        yield f"Asks: the bytes, as `{next(iter(content))}`.\n"
 
 
 def _outcome(answer: dict[str, Any]) -> str:
@@ -77,10 +82,14 @@ def _codes(answer: dict[str, Any]) -> list[str]:
     return codes
 
 
-def _example(responses: dict[str, Any]) -> Any:
+def _answered(responses: dict[str, Any]) -> Iterator[str]:
     """What the first answer that is no error looks like."""
     success: dict[str, Any] = next((answer for status, answer in responses.items() if status.startswith("2")), {})
-    return success.get("content", {}).get("application/json", {}).get("example")
+    for media_type, shown in success.get("content", {}).items():
+        if media_type == "application/json":
+            yield f"{_json(shown['example'])}\n"
+        else:
+            yield f"```\n{shown['example'].rstrip()}\n```\n"
 
 
 def _json(value: Any) -> str:

@@ -48,7 +48,8 @@ async def serve(app: Litestar, *, sock: socket.socket, stop: asyncio.Event, grac
         timeout_graceful_shutdown=grace,
     )
     server = _Server(config)
-    watch = asyncio.create_task(_pass_on(stop, server), name="http-stop")
+    app.state.stopping.clear()  # an application may be served again
+    watch = asyncio.create_task(_pass_on(stop, server, app), name="http-stop")
     try:
         await server.serve(sockets=[sock])
         # Those that were not over in time have been cancelled; let them say so to their clients.
@@ -58,6 +59,7 @@ async def serve(app: Litestar, *, sock: socket.socket, stop: asyncio.Event, grac
         watch.cancel()
 
 
-async def _pass_on(stop: asyncio.Event, server: uvicorn.Server) -> None:
+async def _pass_on(stop: asyncio.Event, server: uvicorn.Server, app: Litestar) -> None:
     await stop.wait()
+    app.state.stopping.set()
     server.should_exit = True

@@ -11,7 +11,7 @@ from nexus_core import Caller
 from nexus_core.errors import DatabaseBusy
 from nexus_http.endpoints import Answer, Endpoint
 from nexus_http.site import Site
-from nexus_http.wire.server import Health, ServerStatus
+from nexus_http.wire.server import ServerHealth, ServerStatus
 
 Asking = Request[Caller, Any, Any]
 
@@ -21,17 +21,17 @@ HEALTH = Endpoint(
     description="Needs no token. `degraded` while a node is away, which is still 200. The body is the same at 503.",
     public=True,
     answers={
-        200: Answer("`ok` or `degraded`.", Health),
-        503: Answer("`unavailable`: the database cannot be written.", Health, headers=("Retry-After",)),
+        200: Answer("`ok` or `degraded`.", ServerHealth),
+        503: Answer("`unavailable`: the database cannot be written.", ServerHealth, headers=("Retry-After",)),
     },
 )
 
 
 @get("/health", opt=HEALTH.opt, sync_to_thread=False)
-def show_health(site: NamedDependency[Site]) -> Response[Health]:
+def show_health(site: NamedDependency[Site]) -> Response[ServerHealth]:
     """Whether the server can work."""
     health = site.nexus.show_server.health()
-    body = Health.of(health, site.version)
+    body = ServerHealth.of(health, site.version)
     if health.status == "unavailable":
         return Response(body, status_code=503, headers={"Retry-After": str(DatabaseBusy.retry_after)})
     return Response(body, status_code=200)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from nexus_core import Nexus
 
@@ -11,9 +13,20 @@ from nexus_core import Nexus
 class Site:
     """The Nexus behind the API, the host that people reach workspaces at, and the version to show.
 
-    One object, not three: Litestar starts a task group where a handler depends on more than one.
+    ``stopping`` is set when the server is told to stop: answers that would go on for ever end then. One
+    object, not four: Litestar starts a task group where a handler depends on more than one.
     """
 
     nexus: Nexus
     public_host: str
     version: str
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def forwards_host(self) -> str:
+        """Where forwards of services are reached: on loopback, unless the operator has them published further."""
+        address = self.nexus.policy.service_address
+        if address is not None and ip_address(address).is_loopback:
+            return "localhost"
+        # A colon is part of an IPv6 address, which has brackets around it in a URL.
+        return f"[{self.public_host}]" if ":" in self.public_host else self.public_host

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
@@ -14,9 +16,6 @@ from msgspec.structs import FieldInfo, fields
 from nexus_core.errors import InvalidRequest
 
 T = TypeVar("T", bound=Struct)
-
-NOT_YET: Final = frozenset({"repo", "setup", "services"})
-"""Fields of the API that this version does not have: said so, instead of calling them a typo."""
 
 _POSITION: Final = re.compile(r"^(?P<reason>.*) - at `(?P<path>\$.*)`$", re.DOTALL)
 _MOST: Final = 20
@@ -50,17 +49,36 @@ def misfit(problems: dict[str, str]) -> InvalidRequest:
 
 def mismatches(values: object, kind: Any, path: str = "$") -> Iterator[tuple[str, str]]:
     """Every JSON path at which the decoded JSON does not fit the type, and why."""
-    struct = _struct_in(kind)
-    if struct is None or not isinstance(values, dict):
+    found = list(itertools.islice(_within(values, kind, path), _MOST))
+    if not found and not (isinstance(values, dict) and _choice(kind, _is_struct)):
         try:
             msgspec.convert(values, kind)
         except msgspec.ValidationError as exc:
-            yield from _located(path, exc, kind).items()
-        return
+            found += _located(path, exc, kind).items()
+    yield from found
+
+
+def _within(values: object, kind: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The same for what is inside an object or a list that the type allows here."""
+    if isinstance(values, list):
+        many = _choice(kind, lambda one: get_origin(one) is tuple)
+        for index, value in enumerate(cast("list[object]", values) if many else ()):
+            yield from mismatches(value, get_args(many)[0], f"{path}[{index}]")
+    elif isinstance(values, dict):
+        named = cast("dict[str, object]", values)
+        struct = _choice(kind, _is_struct)
+        if struct is not None:
+            yield from _of_struct(named, struct, path)
+        elif (mapping := _choice(kind, lambda one: get_origin(one) is dict)) is not None:
+            for name, value in named.items():
+                yield from mismatches(value, get_args(mapping)[1], f"{path}.{name[:60]}")
+
+
+def _of_struct(values: dict[str, object], struct: type[Struct], path: str) -> Iterator[tuple[str, str]]:
     known = {field.encode_name: field for field in fields(struct)}
     for name in values:
         if name not in known:
-            yield f"{path}.{name}"[:_LONGEST], "not available in this version" if name in NOT_YET else "unknown field"
+            yield f"{path}.{name}"[:_LONGEST], "unknown field"
     for name, field in known.items():
         if name in values:
             yield from mismatches(values[name], field.type, f"{path}.{name}")
@@ -104,11 +122,16 @@ def _description(kind: Any) -> str | None:
     return next(filter(None, map(_description, get_args(kind))), None)
 
 
-def _struct_in(kind: Any) -> type[Struct] | None:
-    """The Struct that the type is or may be."""
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        return kind
-    return next(filter(None, map(_struct_in, get_args(kind))), None)
+def _choice(kind: Any, fits: Callable[[Any], bool]) -> Any:
+    """The first that fits of the types that a value of this one may have."""
+    if get_origin(kind) in (Annotated, Union, UnionType):
+        arguments = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+        return next((found for one in arguments if (found := _choice(one, fits)) is not None), None)
+    return kind if fits(kind) else None
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
 
 
 def _is_required(field: FieldInfo) -> bool:

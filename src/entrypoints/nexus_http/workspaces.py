@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from nexus_core import Caller, WorkspaceRequest
+from nexus_core.domain.repository import Credentials
 from nexus_core.errors import InvalidRequest
 from nexus_core.usecases.create_workspace import Retry
 from nexus_http.bodies import read_body
@@ -21,7 +22,7 @@ from nexus_http.site import Site
 from nexus_http.visits import visit_of
 from nexus_http.wire import requests
 from nexus_http.wire.fields import BASE
-from nexus_http.wire.workspace import Services, Workspace
+from nexus_http.wire.workspace import Workspace
 from nexus_http.wire.workspaces import WorkspaceAccepted, Workspaces
 
 Asking = Request[Caller, Any, Any]
@@ -37,6 +38,7 @@ CREATE = Endpoint(
     idempotency_key=True,
     answers={202: Answer("It is on its way.", WorkspaceAccepted, headers=("Location",))},
     errors=(
+        "invalid_service_graph",
         "unknown_provider",
         "unknown_image",
         "forbidden",
@@ -61,6 +63,10 @@ async def create_workspace(request: Asking, site: NamedDependency[Site]) -> Resp
         cpu=resources.cpu,
         memory=resources.memory,
         disk=resources.disk,
+        repository=body.repo.repository() if body.repo else None,
+        credentials=body.repo.credentials() if body.repo else Credentials(),
+        setup=body.setup or (),
+        services=tuple(one.spec() for one in body.services or ()),
     )
     accepted = await site.nexus.create_workspace(request.user, wanted, retry=_retry(request, body))
     visit_of(request.scope).workspace_id = accepted.workspace.id
@@ -100,22 +106,8 @@ SHOW = Endpoint(
 @get(["/workspaces/{workspace_id:str}", "/workspaces/{workspace_id:str}/status"], opt=SHOW.opt, sync_to_thread=False)
 def show_workspace(request: Asking, site: NamedDependency[Site], workspace_id: FromPath[str]) -> Workspace:
     """Show a workspace."""
-    return Workspace.of(site.nexus.show_workspace(request.user, workspace_id), site.public_host)
-
-
-SERVICES = Endpoint(
-    tag="Workspaces",
-    summary="List a workspace's services",
-    description="In the order in which they start. There are none in this version.",
-    answers={200: Answer("The services.", Services)},
-    errors=("workspace_not_found",),
-)
-
-
-@get("/workspaces/{workspace_id:str}/services", opt=SERVICES.opt, sync_to_thread=False)
-def list_services(request: Asking, site: NamedDependency[Site], workspace_id: FromPath[str]) -> Services:
-    """List a workspace's services."""
-    return Services(site.nexus.show_workspace(request.user, workspace_id).workspace.id, ())
+    view = site.nexus.show_workspace(request.user, workspace_id)
+    return Workspace.of(view, site.public_host, site.forwards_host)
 
 
 def _retry(request: Asking, body: requests.CreateWorkspace) -> Retry | None:
@@ -130,4 +122,4 @@ def _retry(request: Asking, body: requests.CreateWorkspace) -> Retry | None:
     return Retry(keys[0].decode(), hashlib.sha256(asked).hexdigest())
 
 
-ROUTES: Final[list[Any]] = [create_workspace, list_workspaces, show_workspace, list_services]
+ROUTES: Final[list[Any]] = [create_workspace, list_workspaces, show_workspace]

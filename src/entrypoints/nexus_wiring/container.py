@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dependency_injector import containers, providers
 
+from nexus_config import RepositoryFiles
 from nexus_core.nexus import Nexus
+from nexus_host.bundles import FolderBundles
 from nexus_host.clock import SystemClock
 from nexus_host.ids import RandomIds
 from nexus_lxd.provider import LxdProvider
@@ -12,6 +14,7 @@ from nexus_nftables.publisher import NftablesPublisher
 from nexus_sqlite.store import SqliteStore
 from nexus_ssh.keys import AsyncsshKeys
 from nexus_ssh.probe import AsyncsshProbe
+from nexus_systemd import SystemdWorkbench
 from nexus_wiring.settings import Settings
 from nexus_wiring.state import StateDirectory
 
@@ -30,7 +33,9 @@ class Container(containers.DeclarativeContainer):
     ids: providers.Singleton[RandomIds] = providers.Singleton(RandomIds)
     keys: providers.Singleton[AsyncsshKeys] = providers.Singleton(AsyncsshKeys)
     probe: providers.Singleton[AsyncsshProbe] = providers.Singleton(AsyncsshProbe)
-    store: providers.Singleton[SqliteStore] = providers.Singleton(SqliteStore.open, state.provided.database)
+    store: providers.Singleton[SqliteStore] = providers.Singleton(
+        SqliteStore.open, state.provided.database, key=state.provided.database_key.call()
+    )
     publisher: providers.Singleton[NftablesPublisher] = providers.Singleton(
         NftablesPublisher, server_id=store.provided.server_id, bridge=settings.provided.lxd_bridge
     )
@@ -44,6 +49,13 @@ class Container(containers.DeclarativeContainer):
         project=settings.provided.lxd_project,
         remotes=settings.provided.image_servers,
     )
+    workbench: providers.Singleton[SystemdWorkbench] = providers.Singleton(
+        SystemdWorkbench, interior=provider.provided.interior
+    )
+    project_files: providers.Singleton[RepositoryFiles] = providers.Singleton(
+        RepositoryFiles, provider=provider.provided.kind
+    )
+    bundles: providers.Singleton[FolderBundles] = providers.Singleton(FolderBundles, state.provided.bundles)
     nexus: providers.Singleton[Nexus] = providers.Singleton(
         Nexus,
         store=store,
@@ -51,6 +63,9 @@ class Container(containers.DeclarativeContainer):
         publisher=publisher,
         keys=keys,
         probe=probe,
+        workbench=workbench,
+        project_files=project_files,
+        bundles=bundles,
         clock=clock,
         ids=ids,
         policy=settings.provided.policy.call(),

@@ -36,6 +36,8 @@ class InvalidSettings(Invalid):
 
 
 _HOST = r"^(?!-)[A-Za-z0-9._:-]{1,253}$"
+_IPV4 = r"^(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})(\.(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})){3}$"
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # a value that an administrator may choose
 _DAY = 86_400
 
 
@@ -52,12 +54,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     )
     public_host: Annotated[str, _says("Host name that people put into `ssh`.", pattern=_HOST)] = "127.0.0.1"
     ssh_ports: Annotated[str, _says("Range of host ports leased for SSH, one a workspace.")] = "2222-2299"
+    service_ports: Annotated[str, _says("Range of host ports leased for forwards of services.")] = "23000-23999"
+    service_address: Annotated[
+        str, _says("The host's address that forwards can be reached at; 0.0.0.0 stands for every one.", pattern=_IPV4)
+    ] = "127.0.0.1"
     default_image: Annotated[str, _says("Image of a workspace that names none.", min_length=1)] = "nexus-base"
     default_cpu: Annotated[int, _says("Cores of a workspace that names none.", ge=1)] = 2
     default_memory: Annotated[str, _says("Memory of a workspace that names none.")] = "4GiB"
     default_disk: Annotated[str, _says("Disk of a workspace that names none.")] = "20GiB"
     creations_at_once: Annotated[int, _says("Creations and starts at work at once; more wait.", ge=1, le=64)] = 4
     others_at_once: Annotated[int, _says("Stops, deletions and key rotations at work at once.", ge=1, le=64)] = 8
+    bundle_wait: Annotated[float, _says("Time that a creation waits for its repository's upload.", ge=0, le=_DAY)] = (
+        300.0
+    )
     stop_grace: Annotated[float, _says("Time a container has to stop politely.", ge=0, le=600)] = 10.0
     deadlines: Annotated[
         dict[str, Annotated[float, Meta(gt=0, le=7 * _DAY)]],
@@ -90,11 +99,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The core's share; raises `NexusError` for a value out of range."""
         return Policy(
             ssh_ports=PortRange.parse(self.ssh_ports),
+            service_ports=PortRange.parse(self.service_ports),
+            service_address=None if self.service_address == _EVERY_ADDRESS else self.service_address,
             default_image=self.default_image,
             default_resources=Resources(self.default_cpu, self.default_memory, self.default_disk),
             creations_at_once=self.creations_at_once,
             others_at_once=self.others_at_once,
             stop_grace=self.stop_grace,
+            bundle_wait=self.bundle_wait,
             deadlines={**DEADLINES, **{StepName(name): seconds for name, seconds in self.deadlines.items()}},
             heartbeat_interval=self.heartbeat_interval,
             reconcile_interval=self.reconcile_interval,

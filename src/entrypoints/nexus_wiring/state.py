@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,8 @@ from typing import ClassVar
 from nexus_core.domain.token import PREFIX
 from nexus_core.errors import Conflict, Failed
 from nexus_core.ports.ids import Ids
+
+_KEY_BYTES = 32
 
 
 class StateDirectoryInUse(Conflict):
@@ -29,7 +32,7 @@ class StateDirectoryFailed(Failed):
 
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
-    """``nexus.db``, ``admin-token`` and the lock that keeps a second server out."""
+    """``nexus.db`` and the key to its secrets, ``admin-token``, and the lock that keeps a second server out."""
 
     path: Path
 
@@ -40,6 +43,30 @@ class StateDirectory:
     @property
     def admin_token(self) -> Path:
         return self.path / "admin-token"
+
+    @property
+    def bundles(self) -> Path:
+        return self.path / "bundles"
+
+    def database_key(self) -> bytes:
+        """The key that the secrets in the database are sealed with, from ``database-key``; made where there is none.
+
+        A copy of the database without this file gives none of them away. Raises `StateDirectoryFailed`.
+        """
+        file = self.path / "database-key"
+        try:
+            key = bytes.fromhex(file.read_text(encoding="ascii"))
+            file.chmod(0o600)
+        except FileNotFoundError:
+            key = secrets.token_bytes(_KEY_BYTES)
+            self._write(file, key.hex())
+        except (OSError, ValueError) as exc:
+            raise StateDirectoryFailed(f"{file} cannot be read") from exc
+        if len(key) != _KEY_BYTES:
+            raise StateDirectoryFailed(
+                f"{file} does not hold a key of {_KEY_BYTES} bytes", fix="Put the right one back."
+            )
+        return key
 
     def hold(self) -> int:
         """Make the directory if need be, close it to others, and lock it; the lock's file descriptor.
@@ -91,15 +118,18 @@ class StateDirectory:
         return secret
 
     def _write_secret(self, secret: str) -> str:
-        # Written beside and renamed, so that a crash leaves either no token or a whole one.
-        fresh = self.path / "admin-token.new"
-        fresh.unlink(missing_ok=True)
-        try:
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secret + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(self.admin_token)
-        except OSError as exc:
-            raise StateDirectoryFailed(f"{self.admin_token} cannot be written", why=f"{exc.strerror}.") from exc
+        self._write(self.admin_token, secret)
         return secret
+
+    def _write(self, file: Path, text: str) -> None:
+        # Written beside and renamed, so that a crash leaves either no file or a whole one.
+        fresh = file.with_name(f"{file.name}.new")
+        try:
+            fresh.unlink(missing_ok=True)
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+                opened.write(text + "\n")
+                opened.flush()
+                os.fsync(opened.fileno())
+            fresh.rename(file)
+        except OSError as exc:
+            raise StateDirectoryFailed(f"{file} cannot be written", why=f"{exc.strerror}.") from exc

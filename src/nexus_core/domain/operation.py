@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -75,8 +75,8 @@ PROVISIONING: Final = (
 ONCE: Final = frozenset({_N.CREATE_INSTANCE, _N.CLONE_REPOSITORY, _N.RUN_SETUP})
 """Steps whose effect lasts: a later start skips them once they are done."""
 
-_WITHOUT_CONTENT: Final = frozenset({_N.CLONE_REPOSITORY, _N.RUN_SETUP, _N.START_SERVICES, _N.FORWARD_PORTS})
-"""Steps on a repository, setup and services: a workspace has none of these yet, so they keep their place only."""
+INSIDE: Final = frozenset({_N.CLONE_REPOSITORY, _N.RUN_SETUP, _N.START_SERVICES})
+"""Steps that wait for what goes on inside the workspace, which its own limits bound."""
 
 _STEPS: Final[Mapping[OperationKind, tuple[StepName, ...]]] = {
     OperationKind.CREATE: PROVISIONING,
@@ -108,6 +108,11 @@ DEADLINES: Final[Mapping[StepName, float]] = {
     _N.PUBLISH_SSH: 30.0,
     _N.START_INSTANCE: 120.0,
     _N.WAIT_FOR_SSH: 60.0,
+    # Cloning and set-up fetch from elsewhere; services have each their own time, which this only bounds.
+    _N.CLONE_REPOSITORY: 900.0,
+    _N.RUN_SETUP: 1800.0,
+    _N.START_SERVICES: 1800.0,
+    _N.FORWARD_PORTS: 60.0,
     _N.INSTALL_KEY: 30.0,
     _N.WITHDRAW_SSH: 30.0,
     _N.STOP_INSTANCE: 90.0,
@@ -170,16 +175,16 @@ class Operation:
         return replace(self, status=OperationStatus.CANCELLED, steps=steps, finished_at=now)
 
 
-def plan(kind: OperationKind, workspace: Workspace) -> tuple[Step, ...]:
-    """The steps this operation takes on this workspace; those with nothing to do are ``skipped``."""
+def plan(kind: OperationKind, workspace: Workspace, *, without: Collection[StepName] = ()) -> tuple[Step, ...]:
+    """The steps this operation takes on this workspace.
+
+    Those that were done for good, and those ``without`` anything to do, are ``skipped``.
+    """
+    done = {name for name in ONCE if name in workspace.provisioned}
     return tuple(
-        Step(name, StepStatus.SKIPPED if _nothing_to_do(name, workspace) else StepStatus.PENDING)
+        Step(name, StepStatus.SKIPPED if name in done or name in without else StepStatus.PENDING)
         for name in _STEPS[kind]
     )
-
-
-def _nothing_to_do(name: StepName, workspace: Workspace) -> bool:
-    return name in _WITHOUT_CONTENT or (name in ONCE and name in workspace.provisioned)
 
 
 def _elapsed_ms(step: Step, now: datetime) -> int | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from nexus_core.domain import lifecycle
 from nexus_core.domain.lifecycle import Status
+from nexus_core.domain.repository import Repository
 from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
 from nexus_core.errors import InvalidRequest
@@ -48,6 +49,7 @@ class Workspace:
     node: str | None
     created_at: datetime
     updated_at: datetime
+    repository: Repository | None = None
     host_key: PublicKey | None = None
     authorized_fingerprint: str | None = None
     provisioned: frozenset[str] = frozenset()

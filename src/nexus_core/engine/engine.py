@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nexus_core.domain.operation import BEGINS_AS, Operation, OperationKind, OperationStatus, StepName
+from nexus_core.domain.operation import BEGINS_AS, INSIDE, Operation, OperationKind, OperationStatus, StepName
 from nexus_core.engine.deadline import within
 from nexus_core.engine.journal import save, workspace_of
 from nexus_core.engine.run import Run
@@ -27,10 +27,15 @@ _OTHERS: Final = frozenset(OperationKind) - _PROVISION
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """Kinds of operation that share a bound. Stopping never waits behind a queue of creations."""
+    """Kinds of operation that share a bound. Stopping never waits behind a queue of creations.
+
+    ``width`` are at work on the node at once; with those that wait for something inside their workspace,
+    such as a set-up, it is ``most``.
+    """
 
     kinds: frozenset[OperationKind]
     width: int
+    most: int
 
 
 class Engine:
@@ -40,14 +45,28 @@ class Engine:
     up again by `open` at its first unfinished step. Everything here runs on one event loop.
     """
 
-    def __init__(self, *, store: Store, clock: Clock, actions: Mapping[StepName, Action], policy: Policy) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        actions: Mapping[StepName, Action],
+        policy: Policy,
+        ended: Callable[[], None],
+    ) -> None:
+        """``ended`` is called whenever an operation has come to its end."""
         self._store = store
         self._clock = clock
         self._actions = actions
         self._policy = policy
-        self._lanes = (_Lane(_PROVISION, policy.creations_at_once), _Lane(_OTHERS, policy.others_at_once))
+        self._tell_ended = ended
+        self._lanes = (
+            _Lane(_PROVISION, policy.creations_at_once, policy.creations_at_once + policy.waiting_inside),
+            _Lane(_OTHERS, policy.others_at_once, policy.others_at_once),
+        )
         self._latest: dict[str, asyncio.Task[None]] = {}  # by workspace
         self._kinds: dict[asyncio.Task[None], OperationKind] = {}
+        self._inside: set[asyncio.Task[None]] = set()  # these wait for what goes on inside, and take no place
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._open = False
 
@@ -87,7 +106,8 @@ class Engine:
             return
         try:
             for lane in self._lanes:
-                room = lane.width - sum(kind in lane.kinds for kind in self._kinds.values())
+                under_way = {task for task, kind in self._kinds.items() if kind in lane.kinds}
+                room = min(lane.width - len(under_way - self._inside), lane.most - len(under_way))
                 if room <= 0:
                     continue
                 with self._store.snapshot() as records:
@@ -155,15 +175,24 @@ class Engine:
 
     async def _carry_out(self, run: Run, *, after: asyncio.Task[None] | None) -> None:
         await _let_go(after)
-        await run.carry_out(stalled=lambda error: self._resolve(run.operation.id, error))
+        await run.carry_out(stalled=lambda error: self._resolve(run.operation.id, error), entered=self._entered)
+
+    def _entered(self, step: StepName) -> None:
+        """Make room for another when an operation comes to what goes on inside its workspace."""
+        task = asyncio.current_task()
+        if step in INSIDE and task is not None and task not in self._inside:
+            self._inside.add(task)
+            asyncio.get_running_loop().call_soon(self.admit)
 
     def _ended(self, task: asyncio.Task[None], operation: Operation) -> None:
         del self._kinds[task]
+        self._inside.discard(task)
         if self._latest.get(operation.workspace_id) is task:
             del self._latest[operation.workspace_id]
         if not task.cancelled() and (fault := task.exception()) is not None:
             # Run records every failure of a step; what arrives here is a fault of the engine itself.
             _log.error("operation met a fault", exc_info=fault, extra={"workspace_id": operation.workspace_id})
+        self._tell_ended()
         if self._open:
             self._resolve(operation.id, None)
             asyncio.get_running_loop().call_soon(self.admit)

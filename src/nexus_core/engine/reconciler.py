@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from nexus_core.domain.lifecycle import Status
+from nexus_core.domain.service import ServiceStatus
 from nexus_core.domain.workspace import Failure, Workspace
 from nexus_core.engine.engine import Engine
-from nexus_core.engine.journal import save
-from nexus_core.engine.steps import SSH
+from nexus_core.engine.forwards import Forwards, wanted_targets
+from nexus_core.engine.journal import save, show_services
 from nexus_core.errors import InstanceMissing, NexusError
 from nexus_core.policy import Policy
 from nexus_core.ports.clock import Clock
@@ -43,6 +45,7 @@ class Reconciler:
         store: Store,
         provider: WorkspaceProvider,
         publisher: PortPublisher,
+        forwards: Forwards,
         engine: Engine,
         clock: Clock,
         policy: Policy,
@@ -50,6 +53,7 @@ class Reconciler:
         self._store = store
         self._provider = provider
         self._publisher = publisher
+        self._forwards = forwards
         self._engine = engine
         self._clock = clock
         self._policy = policy
@@ -68,9 +72,8 @@ class Reconciler:
                 kept = {
                     port: target
                     for workspace in records.workspaces.with_status(_MAY_BE_PUBLISHED)
-                    if (port := workspace.ssh_port) is not None
-                    and (target := _target(instances.get(workspace.container_id)))
-                    and (workspace.status is Status.RUNNING or port in published)
+                    for port, target in self._wanted(records, workspace, instances).items()
+                    if workspace.status is Status.RUNNING or port in published
                 }
             await self._publisher.restore(kept)
         except NexusError as error:
@@ -133,21 +136,45 @@ class Reconciler:
                 gone = InstanceMissing(f"The container {workspace.container_id} is {observed.state}")
                 failure = Failure(gone.code, gone.message, None)
                 save(records, latest, latest.become(Status.ERROR, now, error=failure), now)
+                show_services(records, workspace.id, ServiceStatus.STOPPED, now)
         _log.warning("container is %s", observed.state, extra={"workspace_id": workspace.id})
-        if workspace.ssh_port is not None:
-            await self._publisher.withdraw(workspace.ssh_port)
+        with self._store.snapshot() as records:
+            forwarded = [one.mapped_port for one in records.services.of_workspace(workspace.id)]
+        for port in (workspace.ssh_port, *forwarded):
+            if port is not None:
+                await self._publisher.withdraw(port)
 
     async def _mend_ports(self, running: Iterable[Workspace], instances: dict[str, Instance]) -> None:
+        """Publish again what should be and is not, and withdraw what leads to nothing that may run."""
         published = await self._publisher.published()
         for workspace in running:
-            target = _target(instances.get(workspace.container_id))
-            if workspace.ssh_port is None or target is None or published.get(workspace.ssh_port) == target:
-                continue
             with self._store.snapshot() as records:
-                untouched = self._untouched(records, workspace)
-            if untouched is not None:
-                _log.warning("publishing port %d again", workspace.ssh_port, extra={"workspace_id": workspace.id})
-                await self._publisher.publish(workspace.ssh_port, target)
+                wanted = self._wanted(records, workspace, instances)
+            for port in [port for port, target in wanted.items() if published.get(port) != target]:
+                # Asked anew for each: publishing takes time, and the workspace may have been stopped meanwhile.
+                with self._store.snapshot() as records:
+                    latest = self._untouched(records, workspace)
+                    target = latest and self._wanted(records, latest, instances).get(port)
+                if target:
+                    _log.warning("publishing port %d again", port, extra={"workspace_id": workspace.id})
+                    await _try(self._publisher.publish(port, target))
+            await _try(self._forwards.tidy(workspace))
+        for port in published:
+            with self._store.snapshot() as records:
+                held = self._is_held(records, port)
+            if not held:
+                _log.warning("withdrawing port %d, which leads to nothing that runs", port)
+                await _try(self._publisher.withdraw(port))
+
+    @staticmethod
+    def _is_held(records: Records, port: int) -> bool:
+        """Whether a workspace that may run holds the port."""
+        workspaces = records.workspaces.with_status(frozenset(Status) - {Status.STOPPED, Status.DELETED})
+        return any(port == lease.port for one in workspaces for lease in records.leases.of_workspace(one.id))
+
+    def _wanted(self, records: Records, workspace: Workspace, instances: dict[str, Instance]) -> dict[int, Target]:
+        services = records.services.of_workspace(workspace.id)
+        return wanted_targets(workspace, services, instances.get(workspace.container_id), self._policy)
 
     async def _remove_orphans(self, instances: Iterable[Instance]) -> None:
         now = self._clock.monotonic()
@@ -187,8 +214,13 @@ class Reconciler:
         return self._policy.reconcile_interval * random.uniform(0.8, 1.2)  # noqa: S311  # see above
 
 
-_MAY_BE_PUBLISHED = frozenset({Status.RUNNING, Status.CREATING, Status.STARTING})
+async def _try(work: Coroutine[Any, Any, None]) -> None:
+    """One port that cannot be had holds up no other."""
+    try:
+        await work
+    except NexusError as error:
+        _log.warning("could not mend a port: %s", error, extra={"code": error.code})
 
 
-def _target(instance: Instance | None) -> Target | None:
-    return Target(instance.address, SSH) if instance is not None and instance.address else None
+# In one that has failed there may be something to mend over SSH.
+_MAY_BE_PUBLISHED = frozenset({Status.RUNNING, Status.CREATING, Status.STARTING, Status.ERROR})

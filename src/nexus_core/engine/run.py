@@ -22,7 +22,7 @@ from nexus_core.domain.operation import (
 from nexus_core.domain.workspace import Failure
 from nexus_core.engine.deadline import within
 from nexus_core.engine.journal import owner_of, save, tell_step, workspace_of
-from nexus_core.engine.steps import Action, Edit
+from nexus_core.engine.steps import Action, Edit, NothingToDo
 from nexus_core.errors import (
     DatabaseBusy,
     DeadlineExceeded,
@@ -60,15 +60,17 @@ class Run:
         self._actions = actions
         self._policy = policy
 
-    async def carry_out(self, *, stalled: Callable[[Unavailable], None]) -> None:
+    async def carry_out(self, *, stalled: Callable[[Unavailable], None], entered: Callable[[StepName], None]) -> None:
         """Do what is left of the operation and record how it ended.
 
-        ``stalled`` is told whenever a step has to wait for the provider or the database.
+        ``stalled`` is told whenever a step has to wait for the provider or the database, ``entered`` of each
+        step that begins.
         Cancellation leaves the records as they are: whoever cancels has written there why.
         """
         while True:
             index = self.operation.next_step
             if index is not None:
+                entered(self.operation.steps[index].name)
                 if not await self._step(index, stalled):
                     return
             elif await self._write(self._end):
@@ -90,11 +92,17 @@ class Run:
             failed = replace(step, status=StepStatus.FAILED, duration_ms=self._since(began), error=error.message)
             await self._write(lambda records, now: self._fail(records, index, failed, reason, now))
             return False
-        done = replace(step, status=StepStatus.DONE, duration_ms=self._since(began))
-        await self._write(lambda records, now: self._done(records, index, done, edit, now))
+        if isinstance(edit, NothingToDo):
+            ended, change = StepStatus.SKIPPED, None
+        else:
+            ended, change = StepStatus.DONE, edit
+        done = replace(step, status=ended, duration_ms=self._since(began))
+        await self._write(lambda records, now: self._done(records, index, done, change, now))
         return True
 
-    async def _persist(self, index: int, step: Step, stalled: Callable[[Unavailable], None]) -> Edit | None:
+    async def _persist(
+        self, index: int, step: Step, stalled: Callable[[Unavailable], None]
+    ) -> Edit | NothingToDo | None:
         """What the step changed, however often the provider or the database has to be waited for."""
         pause = _SHORTEST_WAIT
         while True:
@@ -107,7 +115,7 @@ class Run:
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, _LONGEST_WAIT)
 
-    async def _attempt(self, name: StepName) -> Edit | None:
+    async def _attempt(self, name: StepName) -> Edit | NothingToDo | None:
         deadline = self._policy.deadlines[name]
         with self._store.snapshot() as records:
             workspace = workspace_of(records, self.operation)

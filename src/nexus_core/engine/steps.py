@@ -10,6 +10,7 @@ from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.operation import Operation, OperationKind, StepName
 from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.deadline import within
+from nexus_core.engine.forwards import SSH
 from nexus_core.engine.journal import owner_of
 from nexus_core.errors import (
     HostPortTaken,
@@ -18,6 +19,7 @@ from nexus_core.errors import (
     SshNotReady,
 )
 from nexus_core.policy import Policy
+from nexus_core.ports.bundles import Bundles
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.port_publisher import PortPublisher, Target
 from nexus_core.ports.provider import InstanceSpec, WorkspaceProvider
@@ -25,7 +27,6 @@ from nexus_core.ports.public_keys import PublicKeys
 from nexus_core.ports.ssh_probe import SshProbe
 from nexus_core.ports.store import Store
 
-SSH = 22
 # The first SYN to a container that is still bringing its interface up is lost, and the kernel
 # would repeat it only after a second: give up early at first, and be patient on a loaded machine.
 _FIRST_ATTEMPT, _LONGEST_ATTEMPT, _PAUSE = 0.1, 4.0, 0.01
@@ -33,7 +34,12 @@ _FIRST_ATTEMPT, _LONGEST_ATTEMPT, _PAUSE = 0.1, 4.0, 0.01
 Edit = Callable[[Workspace], Workspace]
 """What a step changed in the workspace's record; stored together with the step's end."""
 
-Action = Callable[[Workspace, Operation], Coroutine[Any, Any, Edit | None]]
+
+class NothingToDo:
+    """What a step answers that turned out to have nothing to do."""
+
+
+Action = Callable[[Workspace, Operation], Coroutine[Any, Any, Edit | NothingToDo | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Steps:
     publisher: PortPublisher
     keys: PublicKeys
     probe: SshProbe
+    bundles: Bundles
     clock: Clock
     policy: Policy
 
@@ -165,14 +172,18 @@ class Steps:
                 await self.clock.sleep(_PAUSE)
 
     async def withdraw_ssh(self, workspace: Workspace, operation: Operation) -> None:
-        """Let no new SSH connection in."""
-        if workspace.ssh_port is not None:
-            await self.publisher.withdraw(workspace.ssh_port)
+        """Let no new connection in, by SSH or to a service."""
+        with self.store.snapshot() as records:
+            forwarded = [one.mapped_port for one in records.services.of_workspace(workspace.id)]
+        for port in (workspace.ssh_port, *forwarded):
+            if port is not None:
+                await self.publisher.withdraw(port)
 
     async def stop_instance(self, workspace: Workspace, operation: Operation) -> None:
         """Stop the container, at once if forced."""
         await self.provider.stop(workspace.container_id, grace=0 if operation.force else self.policy.stop_grace)
 
     async def delete_instance(self, workspace: Workspace, operation: Operation) -> None:
-        """Remove the container."""
+        """Remove the container, and an uploaded repository that it had not taken in yet."""
         await self.provider.delete(workspace.container_id)
+        self.bundles.remove(workspace.id)

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a published port leads: an instance's own address and a port there."""
+    """Where a published port leads: an instance's own address and a port there.
+
+    ``on`` is the one address of the host at which it is published; None stands for every one.
+    """
 
     address: str
     port: int
+    on: str | None = None
 
 
 class PortPublisher(ABC):
-    """Publishes host ports, on loopback as well as on the host's own addresses.
+    """Publishes host ports, on loopback as well as on the host's own addresses, or on one of these alone.
 
     What is published outlives this process. Another server's publications on the same host are
     neither changed nor withdrawn.

@@ -118,6 +118,10 @@ class WorkspaceProvider(ABC):
         """
 
     @abstractmethod
+    async def resize(self, name: str, resources: Resources) -> None:
+        """Give the instance these limits from now on, running or not; raises `InstanceMissing`."""
+
+    @abstractmethod
     async def observe(self, name: str) -> Instance:
         """What is there under this name now; ``ABSENT`` if nothing is."""
 

@@ -16,6 +16,8 @@ from typing import Any
 from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.operation import Operation, OperationKind
+from nexus_core.domain.recipe import Recipe
+from nexus_core.domain.service import Service
 from nexus_core.domain.token import ApiToken
 from nexus_core.domain.user import User
 from nexus_core.domain.workspace import Workspace
@@ -87,6 +89,40 @@ class Workspaces(ABC):
     @abstractmethod
     def purge_deleted(self, before: datetime) -> int:
         """Forget those deleted before this time, with all that hangs on them; how many they were."""
+
+
+class Services(ABC):
+    """The services of workspaces; they go with the deletion of their workspace."""
+
+    @abstractmethod
+    def replace(self, workspace_id: str, services: Sequence[Service]) -> None:
+        """Let the workspace have exactly these."""
+
+    @abstractmethod
+    def of_workspace(self, workspace_id: str) -> Sequence[Service]:
+        """All of the workspace's, in the order in which they were given."""
+
+    @abstractmethod
+    def get(self, workspace_id: str, name: str) -> Service | None: ...
+
+    @abstractmethod
+    def update(self, service: Service) -> None:
+        """Store status, health, ports, last check and error; one that is gone is left alone."""
+
+    @abstractmethod
+    def count(self, workspace_ids: Collection[str]) -> dict[str, int]:
+        """How many each of these workspaces has; those without any may be left out."""
+
+
+class Recipes(ABC):
+    """What is done inside each workspace. The secrets in it cannot be read from the file without its key."""
+
+    @abstractmethod
+    def set(self, workspace_id: str, recipe: Recipe) -> None: ...
+
+    @abstractmethod
+    def get(self, workspace_id: str) -> Recipe:
+        """The workspace's, or an empty one."""
 
 
 class Leases(ABC):

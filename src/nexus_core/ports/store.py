@@ -11,6 +11,8 @@ from nexus_core.ports.records import (
     IdempotencyKeys,
     Leases,
     Operations,
+    Recipes,
+    Services,
     Tokens,
     Users,
     Workspaces,
@@ -23,6 +25,8 @@ class Records:
 
     users: Users
     workspaces: Workspaces
+    services: Services
+    recipes: Recipes
     leases: Leases
     operations: Operations
     tokens: Tokens

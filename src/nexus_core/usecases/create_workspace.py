@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from statistics import median
 
 from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.operation import OperationKind
+from nexus_core.domain.recipe import Asked, Recipe
+from nexus_core.domain.repository import Credentials, Repository, check_repository
 from nexus_core.domain.resources import Resources
+from nexus_core.domain.service import Service, ServiceSpec, check_script, check_services
 from nexus_core.domain.user import Caller, User
 from nexus_core.domain.workspace import Workspace, check_image, check_workspace_name, container_name
 from nexus_core.engine.engine import Engine
@@ -40,6 +43,10 @@ class WorkspaceRequest:
     cpu: int | None = None
     memory: str | None = None
     disk: str | None = None
+    repository: Repository | None = None
+    credentials: Credentials = field(default_factory=Credentials, repr=False)
+    setup: tuple[str, ...] = ()
+    services: tuple[ServiceSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,17 @@ class CreateWorkspace:
         """The accepted workspace, ``creating``, or ``pending`` while others are before it.
 
         A retried request answers with the first one's workspace. Raises `InvalidRequest`,
-        `Forbidden`, `UserNotFound`, `UnknownProvider`, `UnknownImage`, `WorkspaceAlreadyExists`,
-        `IdempotencyConflict` or `HostPortsExhausted`; nothing is stored then.
+        `InvalidServiceGraph`, `Forbidden`, `UserNotFound`, `UnknownProvider`, `UnknownImage`,
+        `WorkspaceAlreadyExists`, `IdempotencyConflict` or `HostPortsExhausted`; nothing is stored then.
         """
         owner_name = caller.acting_for(request.github_username)
         check_workspace_name(request.workspace_name)
         image = check_image(request.image or self._policy.default_image)
         resources = self._resources(request)
+        repository = _repository(request)
+        check_services(request.services)
+        for index, script in enumerate(request.setup):
+            check_script(script, at=f"$.setup[{index}]")
         if request.provider not in (None, self._provider.kind):
             raise UnknownProvider(
                 f"This server has no provider {request.provider[:40]!r}",
@@ -104,7 +115,7 @@ class CreateWorkspace:
             first = self._answered_before(records, caller, retry)
             if first is None:
                 draft = self._draft(self._owner(records, owner_name), request, image, resources)
-                workspace = self._accept(records, draft, occupied)
+                workspace = self._accept(records, replace(draft, repository=repository), request, occupied)
                 if retry is not None:
                     records.idempotency_keys.add(
                         IdempotencyKey(_who(caller), retry.key, retry.request_digest, workspace.id, self._clock.now())
@@ -166,7 +177,9 @@ class CreateWorkspace:
             last_activity_at=now,
         )
 
-    def _accept(self, records: Records, draft: Workspace, occupied: frozenset[int]) -> Workspace:
+    def _accept(
+        self, records: Records, draft: Workspace, request: WorkspaceRequest, occupied: frozenset[int]
+    ) -> Workspace:
         now = draft.created_at
         # The name is checked before a port is looked for: a clash of names is the caller's to mend.
         records.workspaces.add(draft)
@@ -174,6 +187,8 @@ class CreateWorkspace:
         records.leases.take(Lease(port, PortKind.SSH, draft.id, now))
         workspace = replace(draft, ssh_port=port)
         records.workspaces.update(workspace)
+        records.services.replace(draft.id, [Service(draft.id, spec, now) for spec in request.services])
+        records.recipes.set(draft.id, _recipe(request))
         enqueue(records, workspace, OperationKind.CREATE, self._ids.new("op"), now)
         tell_status(records, workspace, now, previous=None)
         return workspace
@@ -186,6 +201,22 @@ class CreateWorkspace:
             recent = records.operations.creation_durations(workspace.provider, workspace.image, limit=_RECENT)
         seconds = math.ceil(median(recent) / 1000) if recent else _UNKNOWN_DURATION
         return Accepted(workspace, max(1, seconds))
+
+
+def _repository(request: WorkspaceRequest) -> Repository | None:
+    if request.repository is None:
+        return None
+    return check_repository(request.repository, request.credentials)
+
+
+def _recipe(request: WorkspaceRequest) -> Recipe:
+    asked = {"cpu": request.cpu, "memory": request.memory, "disk": request.disk}
+    named = frozenset(name for name, value in asked.items() if value is not None)
+    return Recipe(
+        setup=request.setup,
+        credentials=Credentials() if request.repository is None else request.credentials,
+        asked=Asked(request.setup, named, services=bool(request.services)),
+    )
 
 
 def _who(caller: Caller) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.user import Caller, User
 from nexus_core.domain.workspace import Workspace
-from nexus_core.errors import UserNotFound, WorkspaceNotFound
+from nexus_core.errors import UserNotFound, WorkspaceNotFound, WorkspaceNotRunning
 from nexus_core.ports.store import Records
 
 
@@ -30,4 +30,15 @@ def visible_workspace(records: Records, caller: Caller, workspace_id: str) -> Wo
     workspace = records.workspaces.get(workspace_id)
     if workspace is None or workspace.status is Status.DELETED or not caller.may_see(workspace.owner_id):
         raise WorkspaceNotFound(f"There is no workspace {workspace_id[:60]!r}")
+    return workspace
+
+
+def running_workspace(workspace: Workspace, *, or_starting: bool = False) -> Workspace:
+    """The workspace itself if it runs, else `WorkspaceNotRunning`.
+
+    ``or_starting`` takes one that is coming up or has failed, in which there may be something to see.
+    """
+    seen = {Status.RUNNING, *((Status.CREATING, Status.STARTING, Status.ERROR) if or_starting else ())}
+    if workspace.status not in seen:
+        raise WorkspaceNotRunning(f"{workspace.name} is {workspace.status}", details={"status": str(workspace.status)})
     return workspace

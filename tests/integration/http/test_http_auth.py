@@ -24,6 +24,12 @@ PROTECTED = [
     ("POST", f"{WEB}/start"),
     ("POST", f"{WEB}/stop"),
     ("DELETE", WEB),
+    ("POST", f"{WEB}/services/api/port-forward"),
+    ("DELETE", f"{WEB}/services/api/port-forward"),
+    ("POST", f"{WEB}/services/api/restart"),
+    ("GET", f"{WEB}/services/api/logs"),
+    ("GET", f"{WEB}/logs"),
+    ("PUT", f"{WEB}/repository-bundle"),
     ("GET", "/status"),
 ]
 

@@ -78,11 +78,6 @@ CREATION = {"workspace_name": "web"}
         ("/workspaces", {**CREATION, "resources": {"memory": "1KiB"}}, {"$.resources.memory"}),
         ("/workspaces", {**CREATION, "resources": {"disk": "-1GiB"}}, {"$.resources.disk"}),
         ("/workspaces", {**CREATION, "resources": {"disk": "999999999TiB"}}, {"$.resources.disk"}),
-        (
-            "/workspaces",
-            {**CREATION, "repo": {"url": "x"}, "setup": [], "services": []},
-            {"$.repo", "$.setup", "$.services"},
-        ),
         ("/workspaces", [], {"$"}),
         ("/workspaces", None, {"$"}),
         ("/workspaces", "web", {"$"}),
@@ -103,12 +98,6 @@ async def test_every_field_that_does_not_fit_is_named(
     details = await details_of(answer)
     assert set(details) == wrong
     assert all(details.values())
-
-
-async def test_what_comes_in_a_later_version_is_said_to(alice: httpx.AsyncClient) -> None:
-    answer = await alice.post("/workspaces", json={**CREATION, "services": []})
-    assert await details_of(answer) == {"$.services": "not available in this version"}
-    assert answer.json()["message"].startswith("$.services: not available in this version.")
 
 
 async def test_patterns_are_told_in_words(alice: httpx.AsyncClient) -> None:
@@ -300,6 +289,8 @@ async def test_a_query_of_endless_parameters_is_refused(alice: httpx.AsyncClient
         f"{WEB}?force=true",
         f"{WEB}/status?x",
         f"{WEB}/services?x=",
+        f"{WEB}/logs?tail=5",
+        f"{WEB}/services/api/logs?limit=5",
         "/status?verbose=1",
         "/health?x=1",
     ],
@@ -334,6 +325,10 @@ ODD = [
         ("DELETE", "/users/alice/tokens/{}"),
         ("GET", "/workspaces/{}"),
         ("GET", "/workspaces/{}/services"),
+        ("GET", "/workspaces/{}/logs"),
+        ("PUT", "/workspaces/{}/repository-bundle"),
+        ("GET", WEB + "/services/{}/logs"),
+        ("DELETE", WEB + "/services/{}/port-forward"),
         ("POST", "/workspaces/{}/start"),
         ("DELETE", "/workspaces/{}"),
     ],

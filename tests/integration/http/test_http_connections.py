@@ -282,7 +282,7 @@ async def test_a_server_can_be_stopped_before_anybody_came(site: Site) -> None:
 
 
 async def test_the_same_on_a_file(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "nexus.db")
+    store = SqliteStore.open(tmp_path / "nexus.db", key=bytes(32))
     async with (
         served.site(store=store) as site,
         served.listening(site.app) as server,

@@ -73,8 +73,11 @@ ROWS = [
     Row(403, "forbidden", "POST", "/workspaces", {"workspace_name": "x"}, "reader", details={"scopes", "needed"}),
     Row(404, "not_found", "GET", "/no/such/route"),
     Row(404, "not_found", "GET", "/metrics"),
-    Row(404, "not_found", "GET", f"{WEB}/logs"),
-    Row(404, "not_found", "POST", f"{WEB}/services/web/restart"),
+    Row(404, "not_found", "GET", f"{WEB}/services/web"),
+    Row(404, "service_not_found", "GET", f"{WEB}/services/web/logs"),
+    Row(404, "service_not_found", "POST", f"{WEB}/services/web/restart"),
+    Row(404, "service_not_found", "POST", f"{WEB}/services/web/port-forward"),
+    Row(404, "service_not_found", "DELETE", f"{WEB}/services/web/port-forward"),
     Row(404, "user_not_found", "GET", "/users/nobody", who="admin"),
     Row(404, "user_not_found", "GET", "/users/bob"),
     Row(404, "user_not_found", "PUT", "/users/bob/ssh-key", {"ssh_pubkey": CAROL}),
@@ -85,6 +88,13 @@ ROWS = [
     Row(404, "workspace_not_found", "GET", WEB, who="bob"),
     Row(404, "workspace_not_found", "GET", f"{WEB}/status", who="bob"),
     Row(404, "workspace_not_found", "GET", f"{WEB}/services", who="bob"),
+    Row(404, "workspace_not_found", "GET", f"{WEB}/logs", who="bob"),
+    Row(404, "workspace_not_found", "GET", f"{WEB}/logs?follow=true", who="bob"),
+    Row(404, "workspace_not_found", "GET", f"{WEB}/services/web/logs", who="bob"),
+    Row(404, "workspace_not_found", "POST", f"{WEB}/services/web/restart", who="bob"),
+    Row(404, "workspace_not_found", "POST", f"{WEB}/services/web/port-forward", who="bob"),
+    Row(404, "workspace_not_found", "DELETE", f"{WEB}/services/web/port-forward", who="bob"),
+    Row(404, "workspace_not_found", "PUT", f"{WEB}/repository-bundle", b"x", "bob"),
     Row(404, "workspace_not_found", "PATCH", f"{WEB}/status", {"status": "stopped"}, "bob"),
     Row(404, "workspace_not_found", "POST", f"{WEB}/start", who="bob"),
     Row(404, "workspace_not_found", "POST", f"{WEB}/stop", who="bob"),
@@ -160,6 +170,10 @@ async def test_every_error_has_its_status_code_and_envelope(people: dict[str, ht
 async def test_the_rows_cover_every_code_these_endpoints_have() -> None:
     elsewhere = {
         "idempotency_conflict",  # test_http_workspaces
+        "invalid_service_graph",  # test_http_contents
+        "port_forward_not_found",  # test_http_services
+        "workspace_not_running",
+        "port_in_use",
         "workspace_already_stopped",  # test_http_moves
         "internal_error",  # below
         "no_ports_available",
@@ -167,12 +181,7 @@ async def test_the_rows_cover_every_code_these_endpoints_have() -> None:
         "database_busy",
     }
     not_here = {
-        "invalid_service_graph",
         "quota_exceeded",
-        "service_not_found",
-        "port_forward_not_found",
-        "workspace_not_running",
-        "port_in_use",
         "rate_limited",
         "identity_unavailable",
     }

@@ -28,6 +28,9 @@ KEY = {400: {"invalid_ssh_key", "fingerprint_mismatch"}, 409: {"ssh_key_in_use"}
 USER = {404: {"user_not_found"}}
 WORKSPACE = {404: {"workspace_not_found"}}
 AWAY = {503: {"provider_unavailable"}}
+SERVICE = {404: {"workspace_not_found", "service_not_found"}}
+NOT_RUNNING = {409: {"workspace_not_running"}}
+FORWARD = "/workspaces/{workspace_id}/services/{service_name}/port-forward"
 STOP = {409: {"invalid_status_transition", "workspace_already_stopped"}, **WORKSPACE}
 
 CONTRACT: dict[tuple[str, str], tuple[set[int], list[dict[int, set[str]]]]] = {
@@ -44,7 +47,7 @@ CONTRACT: dict[tuple[str, str], tuple[set[int], list[dict[int, set[str]]]]] = {
             BODY,
             USER,
             {
-                400: {"unknown_provider", "unknown_image"},
+                400: {"unknown_provider", "unknown_image", "invalid_service_graph"},
                 409: {"workspace_already_exists", "idempotency_conflict"},
                 503: {"no_ports_available"},
             },
@@ -54,6 +57,24 @@ CONTRACT: dict[tuple[str, str], tuple[set[int], list[dict[int, set[str]]]]] = {
     ("get", "/workspaces/{workspace_id}"): ({200}, [TOKEN, WORKSPACE]),
     ("get", "/workspaces/{workspace_id}/status"): ({200}, [TOKEN, WORKSPACE]),
     ("get", "/workspaces/{workspace_id}/services"): ({200}, [TOKEN, WORKSPACE]),
+    ("get", "/workspaces/{workspace_id}/logs"): ({200}, [TOKEN, WORKSPACE, AWAY]),
+    ("put", "/workspaces/{workspace_id}/repository-bundle"): (
+        {202},
+        [TOKEN, BODY, WORKSPACE, {409: {"invalid_status_transition"}}],
+    ),
+    ("post", FORWARD): (
+        {200, 201},
+        [TOKEN, BODY, SERVICE, NOT_RUNNING, AWAY, {409: {"port_in_use"}, 503: {"no_ports_available"}}],
+    ),
+    ("delete", FORWARD): ({204}, [TOKEN, SERVICE, {404: {"port_forward_not_found"}}]),
+    ("get", "/workspaces/{workspace_id}/services/{service_name}/logs"): (
+        {200},
+        [TOKEN, SERVICE, NOT_RUNNING, AWAY],
+    ),
+    ("post", "/workspaces/{workspace_id}/services/{service_name}/restart"): (
+        {202},
+        [TOKEN, BODY, SERVICE, NOT_RUNNING, AWAY],
+    ),
     ("patch", "/workspaces/{workspace_id}/status"): ({200, 202}, [TOKEN, BODY, STOP, AWAY]),
     ("post", "/workspaces/{workspace_id}/start"): (
         {202},
@@ -156,14 +177,16 @@ async def test_bodies_allow_no_other_fields_and_answers_hold_all_of_theirs(docum
     schemas = document["components"]["schemas"]
     sent = {
         one["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-        for one in operations(document).values()
-        if "requestBody" in one
+        for (_, path), one in operations(document).items()
+        if "requestBody" in one and not path.endswith("/repository-bundle")
     }
     assert {ref.rsplit("/", 1)[1] for ref in sent} == {
         "RegisterUser",
         "ReplaceKey",
         "IssueToken",
         "CreateWorkspace",
+        "ForwardPort",
+        "Nothing",
         "Forced",
         "SetStatus",
     }
@@ -178,9 +201,40 @@ async def test_bodies_allow_no_other_fields_and_answers_hold_all_of_theirs(docum
         name: one["requestBody"]["required"] for (_, name), one in operations(document).items() if "requestBody" in one
     }
     assert [name for name, one in required.items() if not one] == [
+        "/workspaces/{workspace_id}/services/{service_name}/port-forward",
+        "/workspaces/{workspace_id}/services/{service_name}/restart",
         "/workspaces/{workspace_id}/start",
         "/workspaces/{workspace_id}/stop",
     ]
+
+
+async def test_no_two_bodies_share_a_name(document: dict[str, Any]) -> None:
+    # Where two do, msgspec writes both with their modules' names.
+    assert [name for name in document["components"]["schemas"] if not name.isalnum()] == []
+
+
+async def test_bodies_that_are_not_json_are_described(document: dict[str, Any]) -> None:
+    described = operations(document)
+    for path in ("/workspaces/{workspace_id}/logs", "/workspaces/{workspace_id}/services/{service_name}/logs"):
+        [(media_type, shown)] = described["get", path]["responses"]["200"]["content"].items()
+        assert (media_type, shown["schema"]) == ("text/plain", {"type": "string"})
+        parameters = {one["name"]: one["schema"] for one in described["get", path]["parameters"]}
+        assert parameters["lines"] == {"type": "integer", "minimum": 0, "maximum": 10_000, "default": 200}
+        assert parameters["follow"] == {"type": "boolean", "default": False}
+        if "{service_name}" in path:
+            assert parameters["service_name"]["pattern"] == "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+    upload = described["put", "/workspaces/{workspace_id}/repository-bundle"]["requestBody"]
+    assert upload["required"]
+    assert list(upload["content"]) == ["application/octet-stream"]
+
+
+async def test_secrets_are_described_as_written_only(document: dict[str, Any]) -> None:
+    repo = document["components"]["schemas"]["Repo"]["properties"]
+    assert [name for name, one in repo.items() if any("writeOnly" in kind for kind in one["anyOf"])] == [
+        "token",
+        "deploy_key",
+    ]
+    assert not {"token", "deploy_key"} & document["components"]["schemas"]["Repository"]["properties"].keys()
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

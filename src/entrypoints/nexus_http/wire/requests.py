@@ -13,8 +13,12 @@ from msgspec import Meta, Struct
 
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.resources import MAX_CPU
+from nexus_core.domain.service import MOST_SERVICES
 from nexus_core.domain.workspace import IMAGE, WORKSPACE_NAME
-from nexus_http.wire.fields import Fingerprint, Force, GithubId, GithubUsername, PublicKeyText, Scope
+from nexus_http.wire.contents import AskedService, Repo, Script
+from nexus_http.wire.fields import Fingerprint, Force, GithubId, GithubUsername, HostPort, PublicKeyText, Scope
+
+MOST_SCRIPTS = 100
 
 
 class RegisterUser(Struct, forbid_unknown_fields=True, frozen=True):
@@ -97,6 +101,16 @@ class CreateWorkspace(Struct, forbid_unknown_fields=True, frozen=True):
         | None
     ) = None
     resources: Resources | None = None
+    repo: Repo | None = None
+    setup: (
+        Annotated[tuple[Script, ...], Meta(max_length=MOST_SCRIPTS, description="Run once, one after the other.")]
+        | None
+    ) = None
+    services: Annotated[tuple[AskedService, ...], Meta(max_length=MOST_SERVICES)] | None = None
+
+
+class Nothing(Struct, forbid_unknown_fields=True, frozen=True):
+    """An empty object."""
 
 
 class Forced(Struct, forbid_unknown_fields=True, frozen=True):
@@ -110,6 +124,12 @@ class SetStatus(Struct, forbid_unknown_fields=True, frozen=True):
 
     status: Annotated[Literal["running", "stopped"], Meta(description="`running` starts it, `stopped` stops it.")]
     force: Force = False
+
+
+class ForwardPort(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which host port is to lead to the service; null or left out takes the lowest that is free."""
+
+    mapped_port: HostPort | None = None
 
 
 class NoQuery(Struct, forbid_unknown_fields=True, frozen=True):
@@ -131,3 +151,10 @@ class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
     ) = None
     limit: Annotated[int, Meta(ge=1, le=200, description="How many to list at most.")] = 50
     offset: Annotated[int, Meta(ge=0, le=2**31 - 1, description="How many of the newest to pass over.")] = 0
+
+
+class LogQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """How much of a log to show."""
+
+    lines: Annotated[int, Meta(ge=0, le=10_000, description="How many of the last lines.")] = 200
+    follow: Annotated[bool, Meta(description="Go on with what is written from now on, until you hang up.")] = False

@@ -28,7 +28,7 @@ class Node(Struct, frozen=True):
         return {beat.status.node: cls(status, health.provider, moment_or_null(beat.last_seen), health.workspaces)}
 
 
-class Health(Struct, frozen=True, kw_only=True):
+class ServerHealth(Struct, frozen=True, kw_only=True):
     """Whether work can be done: ``degraded`` without a node, ``unavailable`` without a database to write."""
 
     status: Literal["ok", "degraded", "unavailable"]
@@ -38,7 +38,7 @@ class Health(Struct, frozen=True, kw_only=True):
     version: Annotated[str, Meta(examples=["1.0.0"])]
 
     @classmethod
-    def of(cls, health: show_server.Health, version: str) -> Health:
+    def of(cls, health: show_server.Health, version: str) -> ServerHealth:
         """The server's health as the API shows it."""
         return cls(
             status=health.status,
@@ -92,7 +92,7 @@ class Provider(Struct, frozen=True):
     error: str | None
 
 
-class ServerStatus(Health, frozen=True, kw_only=True):
+class ServerStatus(ServerHealth, frozen=True, kw_only=True):
     """Health and the figures of the whole server, without a name in it."""
 
     database: Database

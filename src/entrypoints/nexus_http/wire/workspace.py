@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from nexus_core.domain import operation, workspace
+from nexus_core.domain import operation, repository, workspace
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.operation import StepName, StepStatus
 from nexus_core.usecases.show_workspace import WorkspaceView
 from nexus_http.wire.fields import Count, HostPort, moment, moment_or_null
+from nexus_http.wire.services import Service
 
 SSH_USER = "dev"
 """The account that every image has or is given."""
-
-
-class Service(Struct, frozen=True):
-    """A service of a workspace and how it fares."""
-
-    name: str
-    status: Literal["pending", "starting", "running", "unhealthy", "stopped", "error"]
-    port: HostPort | None
-    mapped_port: HostPort | None
-    health: Literal["healthy", "unhealthy", "unknown", "timeout"]
-    url: str | None
-    depends_on: tuple[str, ...]
-    last_check: datetime | None
-    error: str | None
-
-
-class Services(Struct, frozen=True):
-    """A workspace's services, in the order in which they start."""
-
-    workspace_id: str
-    services: tuple[Service, ...]
 
 
 class WorkspaceResources(Struct, frozen=True):
@@ -70,7 +50,7 @@ class Ssh(Struct, frozen=True):
 
 
 class Repository(Struct, frozen=True):
-    """The repository that was cloned into the workspace."""
+    """The repository that was cloned into the workspace; ``commit`` is null until it is."""
 
     owner: str | None
     name: str | None
@@ -78,6 +58,13 @@ class Repository(Struct, frozen=True):
     commit: str | None
     url: str | None
     is_fork: bool
+
+    @classmethod
+    def of(cls, one: repository.Repository | None) -> Repository | None:
+        """The repository as the API shows it."""
+        if one is None:
+            return None
+        return cls(one.owner, one.name, one.branch, one.commit, one.url, one.is_fork)
 
 
 class Progress(Struct, frozen=True):
@@ -104,7 +91,10 @@ class WorkspaceError(Struct, frozen=True):
 
 
 class Workspace(Struct, frozen=True):
-    """Everything about a workspace. ``running`` means that its SSH server was reached through the published port."""
+    """Everything about a workspace.
+
+    ``running``: it was reached by SSH through the published port, and all its services are up and healthy.
+    """
 
     workspace_id: str
     owner: str
@@ -129,8 +119,8 @@ class Workspace(Struct, frozen=True):
     last_activity_at: datetime | None
 
     @classmethod
-    def of(cls, view: WorkspaceView, host: str) -> Workspace:
-        """The workspace as the API shows it; people reach its SSH port at ``host``."""
+    def of(cls, view: WorkspaceView, host: str, forwards_host: str) -> Workspace:
+        """The workspace as the API shows it: its SSH port is reached at ``host``, its services at the other."""
         one, failure = view.workspace, view.workspace.error
         return cls(
             workspace_id=one.id,
@@ -141,8 +131,8 @@ class Workspace(Struct, frozen=True):
             image=one.image,
             resources=WorkspaceResources(one.resources.cpu, one.resources.memory, one.resources.disk),
             ssh=Ssh.of(one, host),
-            services={},
-            repository=None,
+            services={service.name: Service.of(service, forwards_host) for service in view.services},
+            repository=Repository.of(one.repository),
             node=one.node,
             container_id=one.container_id,
             progress=tuple(map(Progress.of, view.operation.steps)) if view.operation else (),

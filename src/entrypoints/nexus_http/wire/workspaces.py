@@ -8,9 +8,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from nexus_core.domain import workspace
 from nexus_core.domain.lifecycle import Status
 from nexus_core.usecases.create_workspace import Accepted
+from nexus_core.usecases.show_workspace import Listed
 from nexus_http.wire.fields import Count, HostPort, moment, polling_url
 
 
@@ -83,11 +83,18 @@ class Workspaces(Struct, frozen=True):
     offset: int
 
     @classmethod
-    def of(cls, page: Iterable[workspace.Workspace], total: int, limit: int, offset: int) -> Workspaces:
+    def of(cls, page: Iterable[Listed], total: int, limit: int, offset: int) -> Workspaces:
         """The page as the API lists it."""
         lines = tuple(
             WorkspaceLine(
-                one.id, one.name, one.owner, one.status, one.provider, one.ssh_port, moment(one.created_at), 0
+                one.workspace.id,
+                one.workspace.name,
+                one.workspace.owner,
+                one.workspace.status,
+                one.workspace.provider,
+                one.workspace.ssh_port,
+                moment(one.workspace.created_at),
+                one.services,
             )
             for one in page
         )
