@@ -146,6 +146,16 @@ async def test_gits_reason_comes_with_a_way_out(
     assert "Cloning into" not in failure.value.message
 
 
+async def test_a_bundle_that_is_none_is_to_be_sent_again(
+    workbench: SystemdWorkbench, interior: ScriptedInterior
+) -> None:
+    interior.commands["symbolic-ref"] = [NO_REPOSITORY]
+    interior.commands["nexus-clone@op-1"] = [Completed(0, FAILED)]
+    interior.files["/home/dev/.nexus/output"] = b"fatal: does not look like a v2 or v3 bundle file\n"
+    with pytest.raises(CloneFailed, match="send it again"):
+        await workbench.clone("i", Source(Repository(bundle=True), bundle_path="/kept/x"), RUN)
+
+
 @pytest.mark.parametrize(
     "answer", [Completed(0, "ActiveState=failed\nResult=timeout\nExecMainStatus=15\n"), TimeoutError()]
 )

@@ -118,4 +118,5 @@ def _way_out(said: list[str], source: Source) -> str:
         ),
         (("is not empty",), "Move away what is in the folder, then start the workspace again."),
     )
-    return next((way for words, way in ways if any(word in text for word in words)), "")
+    otherwise = "Make it anew with `git bundle create`, and send it again." if source.repository.bundle else ""
+    return next((way for words, way in ways if any(word in text for word in words)), otherwise)
