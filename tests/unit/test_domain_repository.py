@@ -59,6 +59,7 @@ class TestAddresses:
             "file:///etc",
             "ftp://git.example.com/a",
             "ext::sh",
+            "me:hunter2@github.com:o/n.git",
             "https://",
             "https:///a/b",
             "https://git.example.com/a b",

@@ -13,9 +13,10 @@ GITHUB_NAME: Final = r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
 _BRANCH = re.compile(BRANCH)
 _GITHUB_NAME = re.compile(GITHUB_NAME)
 _URL = re.compile(r"(?P<scheme>https?|ssh|git)://(?P<rest>[^\x00-\x20\x7f]+)")
-# git's own short form of an ssh address: [user@]host:path; a second colon would be one of its helpers, as in ext::
+# git's own short form of an ssh address: [user@]host:path; a second colon would be one of its helpers, as in ext::,
+# and an @ further on that of a password, as in name:password@host:path.
 _SHORT = re.compile(
-    r"(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!//|:)[^\x00-\x20\x7f-][^\x00-\x20\x7f]*"
+    r"(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!//|:)[^\x00-\x20\x7f@-][^\x00-\x20\x7f@]*"
 )
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LONGEST_URL = 2000
