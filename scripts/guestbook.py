@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import measure
+from git_daemon import git_daemon
 from measure import say
 
 NAME = "guestbook"
 BUNDLE = measure.ROOT / "examples" / "guestbook.bundle"
-BRIDGE = "nexusbr0"
 _PATIENCE = 300.0
 
 
@@ -95,26 +94,5 @@ def git_server(folder: Path) -> Generator[str]:
     if not repository.exists():
         clone = ["git", "clone", "--quiet", "--bare", str(BUNDLE), str(repository)]
         subprocess.run(clone, check=True)
-    told = subprocess.run(["ip", "-4", "-o", "addr", "show", "dev", BRIDGE], capture_output=True, check=True, text=True)
-    address = told.stdout.split()[3].partition("/")[0]
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port = probe.getsockname()[1]
-    command = ["git", "daemon", f"--base-path={repositories}", "--export-all", "--reuseaddr"]
-    # It complains of the connection that finds out whether it listens.
-    listening = [f"--listen={address}", f"--port={port}", str(repositories)]
-    process = subprocess.Popen([*command, *listening], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection((address, port), 1).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise SystemExit("git daemon does not answer") from None
-                time.sleep(0.05)
-        yield f"git://{address}:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with git_daemon(repositories) as address:
+        yield address

@@ -7,10 +7,8 @@ import base64
 import os
 import queue
 import shlex
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,14 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-
-BRIDGE = "nexusbr0"
-
-
-def bridge_address() -> str:
-    """The host's address on the bridge, where workspaces reach it."""
-    told = subprocess.run(["ip", "-4", "-o", "addr", "show", "dev", BRIDGE], capture_output=True, check=True, text=True)
-    return told.stdout.split()[3].partition("/")[0]
+from git_daemon import bridge_address
 
 
 def git(folder: Path, *arguments: str, **more: str) -> str:
@@ -68,22 +59,6 @@ def repository(folder: Path, files: Mapping[str, str]) -> Path:
     commit(folder, {"README": "first\n"}, "first")
     commit(folder, files, "second")
     return folder
-
-
-@contextmanager
-def daemon(folder: Path) -> Generator[str]:
-    """git's own server for every repository in the folder; the address to put a name behind."""
-    address, port = bridge_address(), _free_port()
-    command = ["git", "daemon", f"--base-path={folder}", "--export-all", "--reuseaddr", f"--listen={address}"]
-    process = subprocess.Popen([*command, f"--port={port}", str(folder)], stderr=subprocess.PIPE)
-    try:
-        _await(address, port)
-        yield f"git://{address}:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 @contextmanager
@@ -204,22 +179,3 @@ async def _copy(source: Any, sink: Any) -> None:
 
 
 _ALICE = {"NAME": "Alice", "EMAIL": "alice@example.com", "DATE": "2026-01-17T10:30:00Z"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((bridge_address(), 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _await(address: str, port: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection((address, port), 1).close()
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return

@@ -20,6 +20,16 @@ from nexus_cli.main import main
 
 TOKEN = "nxs_" + "t" * 43
 WS = "ws-8f3k2m9q4t1z"
+ACCEPTED = {
+    "workspace_id": WS,
+    "name": "web",
+    "owner": "alice",
+    "status": "creating",
+    "ssh_port": 2222,
+    "polling_url": f"/api/v1/workspaces/{WS}/status",
+    "estimated_time_seconds": 3,
+    "created_at": "2026-01-17T10:30:00Z",
+}
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQ5yRkVBWC5kCVa9Cm0qGZpvcB5QwIYWWwFGi4DrLCh"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from git_daemon import git_daemon
 
 import git_servers
 from contracts.provider_contract import specs_of
@@ -34,7 +35,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(repository: Path) -> Iterator[str]:
-    with git_servers.daemon(repository.parent) as address:
+    with git_daemon(repository.parent) as address:
         yield f"{address}/project"
 
 

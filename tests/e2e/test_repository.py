@@ -9,6 +9,7 @@ from pathlib import Path
 
 import measure
 import pytest
+from git_daemon import git_daemon
 
 import git_servers
 from git_servers import commit, git, repository
@@ -62,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    with git_servers.daemon(folder) as address:
+    with git_daemon(folder) as address:
         yield address
 
 

@@ -16,18 +16,8 @@ from nexus_cli.errors import Refused, ServerUnreachable
 from nexus_cli.following import follow
 from nexus_cli.progress import LiveSteps, PlainSteps, Silence, view
 from nexus_cli.wire import parse_url
-from stub_api import TOKEN, WS, Said, Shell, page, refusal, shell, step, summary, workspace
+from stub_api import ACCEPTED, TOKEN, WS, Said, Shell, page, refusal, shell, step, summary, workspace
 
-ACCEPTED = {
-    "workspace_id": WS,
-    "name": "web",
-    "owner": "alice",
-    "status": "creating",
-    "ssh_port": 2222,
-    "polling_url": f"/api/v1/workspaces/{WS}/status",
-    "estimated_time_seconds": 3,
-    "created_at": "2026-01-17T10:30:00Z",
-}
 POLL = f"/workspaces/{WS}/status"
 SSH = "ssh -p 2222 dev@staging.example.com\n"
 UNDER_WAY = workspace(

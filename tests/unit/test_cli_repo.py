@@ -18,18 +18,8 @@ from nexus_cli import bundles, git
 from nexus_cli.api import Api
 from nexus_cli.errors import Refused
 from nexus_cli.wire import Upload, parse_url
-from stub_api import TOKEN, WS, Said, Shell, refusal, service, shell, step, workspace
+from stub_api import ACCEPTED, TOKEN, WS, Said, Shell, refusal, service, shell, step, workspace
 
-ACCEPTED = {
-    "workspace_id": WS,
-    "name": "web",
-    "owner": "alice",
-    "status": "creating",
-    "ssh_port": 2222,
-    "polling_url": f"/api/v1/workspaces/{WS}/status",
-    "estimated_time_seconds": 3,
-    "created_at": "2026-01-17T10:30:00Z",
-}
 POLL = f"/workspaces/{WS}/status"
 BUNDLE = f"/workspaces/{WS}/repository-bundle"
 SECRET = "ghp_" + "s" * 36

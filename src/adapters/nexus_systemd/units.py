@@ -76,13 +76,13 @@ def files_of(services: Sequence[ServiceSpec], recipe: Recipe) -> Iterator[File]:
     run = [one for one in services if one.command is not None]
     yield from (tool(name) for name in ("service.sh", "run.sh", "scripts.sh", "lifecycle.sh"))
     yield File("/etc/tmpfiles.d/nexus.conf", "d /run/nexus 0755 dev dev\n")
-    yield from _environment(recipe.env)
+    yield from environment_of(recipe.env)
     yield File(f"{_SYSTEM}/{TARGET}", _TARGET)
     yield _wanted_by("multi-user.target", TARGET)
     for service in run:
         yield from _service(service, {one.name for one in run})
-    yield from _scripts("post_start", recipe.post_start)
-    yield from _scripts("pre_stop", recipe.pre_stop)
+    yield from scripts_of("post_start", recipe.post_start)
+    yield from scripts_of("pre_stop", recipe.pre_stop)
     yield File(f"{_SYSTEM}/{LIFECYCLE}", _lifecycle([one.name for one in run]))
     yield _wanted_by(TARGET, LIFECYCLE)
     ports = sorted(one.port for one in services if one.port is not None)
@@ -97,12 +97,16 @@ def files_of(services: Sequence[ServiceSpec], recipe: Recipe) -> Iterator[File]:
 
 def scripts_of(folder: str, texts: Sequence[str]) -> Iterator[File]:
     """Scripts in the order in which they are to run."""
-    return _scripts(folder, texts)
+    for number, text in enumerate(texts):
+        yield File(f"{_ETC}/{folder}/{number:03}.script", text, mode=0o700, uid=DEV)
 
 
 def environment_of(env: Mapping[str, str]) -> Iterator[File]:
     """Variables for scripts, services and logins."""
-    return _environment(env)
+    if env:
+        yield File(f"{_ETC}/env", _assignments(env), mode=0o600, uid=DEV)
+        text = "set -a\n[ ! -r /etc/nexus/env ] || . /etc/nexus/env\nset +a\n"
+        yield File("/etc/profile.d/nexus.sh", text)
 
 
 def _service(service: ServiceSpec, known: set[str]) -> Iterator[File]:
@@ -193,18 +197,6 @@ StandardError=inherit
 TimeoutStartSec=infinity
 TimeoutStopSec=8s
 """
-
-
-def _scripts(folder: str, texts: Sequence[str]) -> Iterator[File]:
-    for number, text in enumerate(texts):
-        yield File(f"{_ETC}/{folder}/{number:03}.script", text, mode=0o700, uid=DEV)
-
-
-def _environment(env: Mapping[str, str]) -> Iterator[File]:
-    if env:
-        yield File(f"{_ETC}/env", _assignments(env), mode=0o600, uid=DEV)
-        text = "set -a\n[ ! -r /etc/nexus/env ] || . /etc/nexus/env\nset +a\n"
-        yield File("/etc/profile.d/nexus.sh", text)
 
 
 def _assignments(env: Mapping[str, str]) -> str:

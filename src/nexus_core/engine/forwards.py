@@ -209,6 +209,15 @@ class Forwards:
             records.leases.release(workspace_id, self.clock.now(), port=port)
 
 
+async def withdraw_ports(store: Store, publisher: PortPublisher, workspace: Workspace) -> None:
+    """Let no new connection in, by SSH or to a service; the leases stay. Raises `PublishFailed`."""
+    with store.snapshot() as records:
+        forwarded = [one.mapped_port for one in records.services.of_workspace(workspace.id)]
+    for port in (workspace.ssh_port, *forwarded):
+        if port is not None:
+            await publisher.withdraw(port)
+
+
 def existing_service(records: Records, workspace: Workspace, name: str) -> Service:
     """The workspace's service of that name, else `ServiceNotFound`."""
     service = records.services.get(workspace.id, name)

@@ -13,7 +13,7 @@ from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.service import ServiceStatus
 from nexus_core.domain.workspace import Failure, Workspace
 from nexus_core.engine.engine import Engine
-from nexus_core.engine.forwards import Forwards, wanted_targets
+from nexus_core.engine.forwards import Forwards, wanted_targets, withdraw_ports
 from nexus_core.engine.journal import save, show_services
 from nexus_core.errors import InstanceMissing, NexusError
 from nexus_core.policy import Policy
@@ -138,11 +138,7 @@ class Reconciler:
                 save(records, latest, latest.become(Status.ERROR, now, error=failure), now)
                 show_services(records, workspace.id, ServiceStatus.STOPPED, now)
         _log.warning("container is %s", observed.state, extra={"workspace_id": workspace.id})
-        with self._store.snapshot() as records:
-            forwarded = [one.mapped_port for one in records.services.of_workspace(workspace.id)]
-        for port in (workspace.ssh_port, *forwarded):
-            if port is not None:
-                await self._publisher.withdraw(port)
+        await withdraw_ports(self._store, self._publisher, workspace)
 
     async def _mend_ports(self, running: Iterable[Workspace], instances: dict[str, Instance]) -> None:
         """Publish again what should be and is not, and withdraw what leads to nothing that may run."""

@@ -10,7 +10,7 @@ from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.operation import Operation, OperationKind, StepName
 from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.deadline import within
-from nexus_core.engine.forwards import SSH
+from nexus_core.engine.forwards import SSH, withdraw_ports
 from nexus_core.engine.journal import owner_of
 from nexus_core.errors import (
     HostPortTaken,
@@ -173,11 +173,7 @@ class Steps:
 
     async def withdraw_ssh(self, workspace: Workspace, operation: Operation) -> None:
         """Let no new connection in, by SSH or to a service."""
-        with self.store.snapshot() as records:
-            forwarded = [one.mapped_port for one in records.services.of_workspace(workspace.id)]
-        for port in (workspace.ssh_port, *forwarded):
-            if port is not None:
-                await self.publisher.withdraw(port)
+        await withdraw_ports(self.store, self.publisher, workspace)
 
     async def stop_instance(self, workspace: Workspace, operation: Operation) -> None:
         """Stop the container, at once if forced."""
