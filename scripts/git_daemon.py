@@ -13,16 +13,16 @@ BRIDGE = "nexusbr0"
 _PATIENCE = 10.0
 
 
-def bridge_address() -> str:
+def bridge_address(bridge: str = BRIDGE) -> str:
     """The host's address on the bridge, where workspaces reach it."""
-    told = subprocess.run(["ip", "-4", "-o", "addr", "show", "dev", BRIDGE], capture_output=True, check=True, text=True)
+    told = subprocess.run(["ip", "-4", "-o", "addr", "show", "dev", bridge], capture_output=True, check=True, text=True)
     return told.stdout.split()[3].partition("/")[0]
 
 
 @contextmanager
-def git_daemon(folder: Path) -> Generator[str]:
+def git_daemon(folder: Path, bridge: str = BRIDGE) -> Generator[str]:
     """Serves every repository in the folder; the address to put a name behind."""
-    address = bridge_address()
+    address = bridge_address(bridge)
     with socket.socket() as probe:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]

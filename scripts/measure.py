@@ -11,9 +11,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Container, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # servers that this process 
 
 @dataclass(frozen=True)
 class Server:
-    """A running ``nexus serve`` and the administrator's way to it."""
+    """A running ``nexus serve`` and the administrator's way to it; ``settings`` are the variables it was given."""
 
     url: str
     state: Path
     pid: int
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def token(self) -> str:
@@ -57,12 +58,23 @@ def free_port() -> int:
     return port
 
 
-def start_server(state: Path, *, port: int | None = None) -> Server:
-    """Start a server on this state directory and a free port of loopback, and wait until it answers."""
+def start_server(
+    state: Path,
+    *,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    healthy: Container[str] = ("ok",),
+) -> Server:
+    """Start a server on this state directory and a free port of loopback, and wait until it says it is healthy.
+
+    ``settings`` are ``NEXUS_…`` variables; others that are set here do not reach it. ``healthy`` is what
+    counts as such.
+    """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
+    environment |= settings or {}
     with (state / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [NEXUS, "serve", "--listen", f"127.0.0.1:{port}", "--state-dir", state],
@@ -76,14 +88,14 @@ def start_server(state: Path, *, port: int | None = None) -> Server:
     deadline = time.monotonic() + _DEADLINE
     while True:
         with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/api/v1/health", timeout=5).json()["status"] == "ok":
+            if httpx.get(f"{url}/api/v1/health", timeout=5).json()["status"] in healthy:
                 break
         if process.poll() is not None or time.monotonic() > deadline:
             tail = (state / "server.log").read_text(errors="replace").splitlines()[-15:]
             process.kill()
             raise SystemExit("\n".join(["the server did not come up; the end of its log:", *tail]))
         time.sleep(0.05)
-    server = Server(url, state, process.pid)
+    server = Server(url, state, process.pid, settings or {})
     (state / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
     return server
 

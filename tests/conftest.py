@@ -14,8 +14,10 @@ pytest.register_assert_rewrite(
         for port in (
             "bundles",
             "clock",
+            "examiner",
             "ids",
             "interior",
+            "meters",
             "probe",
             "provider",
             "public_keys",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ class Live:
             capture_output=True,
             text=True,
             timeout=60,
+            env=self._lxc_environment(),
             check=False,
         )
         assert done.returncode == 0, f"{shlex.join(shell)}: {done.stdout}{done.stderr}"
@@ -112,9 +114,19 @@ class Live:
 
     def crash_and_restart(self) -> None:
         """End the server as a crash would, and start another on its state."""
-        port = int(self.server.url.rpartition(":")[2])
+        self.crash()
+        self.restart()
+
+    def crash(self) -> None:
+        """End the server without a word."""
         measure.kill_server(self.server)
-        self.server = measure.start_server(self.state, port=port)
+
+    def restart(self, *healthy: str) -> None:
+        """Start a server that has ended once more, at the same address; healthy is ``ok`` unless something is named."""
+        port = int(self.server.url.rpartition(":")[2])
+        self.server = measure.start_server(
+            self.state, port=port, settings=self.server.settings, healthy=healthy or ("ok",)
+        )
 
     def remove_everything(self) -> None:
         """Remove every workspace there is."""
@@ -122,11 +134,16 @@ class Live:
             for one in client.get("/workspaces", params={"limit": 200}).json()["workspaces"]:
                 client.delete(f"/workspaces/{one['workspace_id']}", params={"force": "true"})
 
+    def _lxc_environment(self) -> dict[str, str]:
+        """What ``lxc`` needs to ask the LXD that the server uses."""
+        endpoint = self.server.settings.get("NEXUS_LXD_ENDPOINT")
+        return {**os.environ, "LXD_DIR": str(Path(endpoint).parent)} if endpoint else dict(os.environ)
+
 
 @contextmanager
-def living(folder: Path) -> Generator[Live]:
-    """A server of its own in this folder, removed without a trace."""
-    server = measure.start_server(folder / "state")
+def living(folder: Path, settings: Mapping[str, str] | None = None) -> Generator[Live]:
+    """A server of its own in this folder, with these ``NEXUS_…`` variables, removed without a trace."""
+    server = measure.start_server(folder / "state", settings=settings)
     key = measure.make_key(folder, OWNER)
     live = Live(server, key)
     try:

@@ -16,6 +16,7 @@ from nexus_core.policy import Policy
 from nexus_core.ports.store import Store
 from nexus_http.app import create_app
 from nexus_http.server import serve
+from nexus_prometheus import PrometheusMeters
 from worlds import World
 
 ADMIN_TOKEN = "nxs_" + "a" * 43
@@ -58,16 +59,23 @@ class Site:
 
 
 @asynccontextmanager
-async def site(policy: Policy | None = None, store: Store | None = None) -> AsyncGenerator[Site]:
+async def site(
+    policy: Policy | None = None, store: Store | None = None, *, metrics_open: bool = False
+) -> AsyncGenerator[Site]:
     """A server that is open and has an administrator."""
     given: dict[str, Any] = {name: one for name, one in {"policy": policy, "store": store}.items() if one is not None}
+    meters = given["meters"] = PrometheusMeters()
     async with World(**given) as world:
         world.nexus.admit_administrator(ADMIN_TOKEN)
-        built = Site(world, create_app(world.nexus, public_host=HOST, version="1.2.3"))
+        built = Site(world, _app(world, meters, metrics_open=metrics_open))
         try:
             yield built
         finally:
             await built.close()
+
+
+def _app(world: World, meters: PrometheusMeters, *, metrics_open: bool) -> Litestar:
+    return create_app(world.nexus, public_host=HOST, version="1.2.3", meters=meters, metrics_open=metrics_open)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -33,6 +33,9 @@ ACCEPTED = {
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQ5yRkVBWC5kCVa9Cm0qGZpvcB5QwIYWWwFGi4DrLCh"
 
 
+_CHUNKED = {"Content-Type": "text/plain; charset=utf-8", "Transfer-Encoding": "chunked"}
+
+
 @dataclass(frozen=True)
 class Said:
     """One answer; None as the body sends none, text is sent as it is, and ``hang_up`` sends nothing at all.
@@ -103,11 +106,9 @@ class StubApi:
                     return
                 payload = said.body.encode() if isinstance(said.body, str) else json.dumps(said.body).encode()
                 self.send_response(said.status)
-                for name, value in said.headers.items():
+                chunked = {} if said.pieces is None else _CHUNKED
+                for name, value in {**chunked, **said.headers}.items():
                     self.send_header(name, value)
-                if said.pieces is not None:
-                    self.send_header("Content-Type", "text/plain; charset=utf-8")
-                    self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 if said.pieces is not None:
                     _stream(self.wfile, said)
@@ -194,6 +195,35 @@ def refusal(status: int, code: str, message: str, *, retry_after: int | None = N
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     body = {"error": code, "message": message, "details": details, "request_id": "req-5d0c4be2a1f7"}
     return Said(status, body, headers)
+
+
+def stream(*blocks: str, cut: bool = False) -> Said:
+    """A stream of events: each block is sent by itself."""
+    headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+    return Said(headers=headers, pieces=[block.encode() for block in blocks], cut=cut)
+
+
+HEARTBEAT = "retry: 1000\n: heartbeat\n"
+
+
+def block(identifier: int, kind: str, **data: Any) -> str:
+    """One event as it goes over the wire."""
+    told = {
+        "id": identifier,
+        "kind": kind,
+        "workspace_id": WS,
+        "name": "web",
+        "owner": "alice",
+        "at": "2026-01-17T10:30:00Z",
+        "error": None,
+        **data,
+    }
+    return f"id: {identifier}\nevent: {kind}\ndata: {json.dumps(told)}\n\n"
+
+
+def step_block(identifier: int, name: str, status: str, duration_ms: int | None = None, **data: Any) -> str:
+    """An event of a step."""
+    return block(identifier, "step", operation="create", step=name, status=status, duration_ms=duration_ms, **data)
 
 
 def summary(name: str = "web", identifier: str = WS, **changes: Any) -> dict[str, Any]:

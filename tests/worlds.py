@@ -11,6 +11,8 @@ from nexus_core.domain.recipe import Recipe
 from nexus_core.domain.service import CheckType, HealthCheck, Service, ServiceSpec
 from nexus_core.domain.user import User
 from nexus_core.domain.workspace import Workspace
+from nexus_core.engine.fault_points import Passing, unheeded
+from nexus_core.ports.meters import Meters
 from nexus_core.ports.store import Store
 from nexus_core.usecases.show_workspace import WorkspaceView
 from nexus_fakes import (
@@ -20,6 +22,7 @@ from nexus_fakes import (
     FakeIds,
     FakeInsides,
     FakeKeys,
+    FakeMeters,
     FakeProbe,
     FakeProjectFiles,
     FakeProvider,
@@ -47,6 +50,8 @@ class World:
     insides: FakeInsides = field(default_factory=FakeInsides)
     project_files: FakeProjectFiles = field(default_factory=FakeProjectFiles)
     bundles: FakeBundles = field(default_factory=FakeBundles)
+    meters: Meters = field(default_factory=FakeMeters)
+    passing: Passing = unheeded
 
     def __post_init__(self) -> None:
         self.provider = FakeProvider(faults=self.faults)
@@ -69,6 +74,8 @@ class World:
             clock=self.clock,
             ids=self.ids,
             policy=self.policy,
+            meters=self.meters,
+            passing=self.passing,
         )
 
     async def __aenter__(self) -> Self:

@@ -20,7 +20,7 @@ of this tree an error hangs on; nothing else about an error depends on who is li
     ├── Unavailable             try again later
     │   └── HostPortsExhausted  ProviderUnavailable  DatabaseBusy
     └── Failed                  something beneath us did not do its part
-        ├── ProviderFailed  InstanceMissing  ImageUnavailable
+        ├── ProviderFailed  InstanceMissing  InstanceStopped  ImageUnavailable
         ├── SshNotReady  HostKeyMismatch  HostPortTaken  PublishFailed
         ├── CloneFailed  BundleMissing  InvalidConfig  SetupFailed  ServiceFailed
         └── DeadlineExceeded  StoreFailed  SchemaTooNew  InternalError
@@ -292,6 +292,13 @@ class InstanceMissing(Failed):
 
     code = "instance_missing"
     remedy = "Somebody removed it outside Nexus: delete the workspace and create it anew."
+
+
+class InstanceStopped(Failed):
+    """The container is there and does not run."""
+
+    code: ClassVar[str] = "instance_stopped"
+    remedy: ClassVar[str] = "Start the workspace."
 
 
 class ImageUnavailable(Failed):

@@ -8,14 +8,19 @@ from typing import Self
 
 from nexus_core.engine.contents import Contents
 from nexus_core.engine.engine import Engine
+from nexus_core.engine.fault_points import Passing, unheeded
+from nexus_core.engine.feed import Feed
 from nexus_core.engine.forwards import Forwards
 from nexus_core.engine.health import HealthMonitor
+from nexus_core.engine.observation import Observation
 from nexus_core.engine.reconciler import Reconciler
 from nexus_core.engine.steps import Steps
+from nexus_core.engine.store_watch import StoreWatch
 from nexus_core.policy import Policy
 from nexus_core.ports.bundles import Bundles
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.ids import Ids
+from nexus_core.ports.meters import Meters, NoMeters
 from nexus_core.ports.port_publisher import PortPublisher
 from nexus_core.ports.project_files import ProjectFiles
 from nexus_core.ports.provider import WorkspaceProvider
@@ -39,6 +44,7 @@ from nexus_core.usecases.start_workspace import StartWorkspace
 from nexus_core.usecases.stop_workspace import StopWorkspace
 from nexus_core.usecases.tokens import IssueToken, ListTokens, RevokeToken
 from nexus_core.usecases.upload_bundle import UploadBundle
+from nexus_core.usecases.watch_events import WatchEvents
 
 
 class Nexus:
@@ -62,23 +68,40 @@ class Nexus:
         clock: Clock,
         ids: Ids,
         policy: Policy | None = None,
+        meters: Meters | None = None,
+        passing: Passing = unheeded,
     ) -> None:
+        """``passing`` is told each fault point, for trials in which the server is to die at one."""
         self.policy = policy = policy or Policy()
         steps = Steps(store, provider, publisher, keys, probe, bundles, clock, policy)
-        forwards = Forwards(store, provider, publisher, clock, policy)
+        forwards = Forwards(store, provider, publisher, clock, policy, passing)
         contents = Contents(store, provider, workbench, project_files, bundles, forwards, clock, policy)
         actions = {**steps.actions(), **contents.actions()}
         self.monitor = monitor = HealthMonitor(store=store, workbench=workbench, clock=clock, policy=policy)
-        self.engine = engine = Engine(store=store, clock=clock, actions=actions, policy=policy, ended=monitor.nudge)
+        self.engine = engine = Engine(
+            store=store,
+            clock=clock,
+            actions=actions,
+            policy=policy,
+            is_up=steps.is_up,
+            ended=monitor.nudge,
+            meters=meters or NoMeters(),
+            passing=passing,
+        )
+        observation = Observation(
+            store=store, provider=provider, publisher=publisher, engine=engine, clock=clock, ids=ids
+        )
         self.reconciler = Reconciler(
             store=store,
             provider=provider,
             publisher=publisher,
             forwards=forwards,
+            observation=observation,
             engine=engine,
             clock=clock,
             policy=policy,
         )
+        self.store_watch = StoreWatch(store=store, clock=clock)
         moves = Moves(store=store, engine=engine, clock=clock, ids=ids)
 
         self.authenticate = Authenticate(store=store, clock=clock)
@@ -105,10 +128,13 @@ class Nexus:
         self.start_workspace = StartWorkspace(moves=moves)
         self.stop_workspace = StopWorkspace(store=store, provider=provider, moves=moves)
         self.delete_workspace = DeleteWorkspace(store=store, moves=moves)
-        self.forward_port = ForwardPort(store=store, forwards=forwards)
+        self.forward_port = ForwardPort(store=store, forwards=forwards, observation=observation)
         self.close_forward = CloseForward(store=store, forwards=forwards)
-        self.restart_service = RestartService(store=store, workbench=workbench, monitor=monitor, clock=clock)
-        self.read_logs = ReadLogs(store=store, workbench=workbench)
+        self.restart_service = RestartService(
+            store=store, workbench=workbench, observation=observation, monitor=monitor, clock=clock
+        )
+        self.read_logs = ReadLogs(store=store, workbench=workbench, observation=observation)
+        self.watch_events = WatchEvents(store=store, feed=Feed(store=store, clock=clock), clock=clock)
         self.show_server = ShowServer(
             store=store, provider=provider, reconciler=self.reconciler, clock=clock, policy=policy
         )
@@ -122,6 +148,7 @@ class Nexus:
         self._watches = [
             loop.create_task(self.reconciler.run(), name="reconciler"),
             loop.create_task(self.monitor.run(), name="monitor"),
+            loop.create_task(self.store_watch.run(), name="store watch"),
         ]
         return resumed
 

@@ -17,6 +17,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import timedelta
 
 import asyncssh
 import pytest
@@ -67,6 +68,10 @@ class ProviderContract(ABC):
     @abstractmethod
     async def authorized_keys(self, provider: WorkspaceProvider, name: str) -> list[str]:
         """The keys that open the instance, each as algorithm and base64."""
+
+    @abstractmethod
+    async def freeze(self, provider: WorkspaceProvider, name: str) -> None:
+        """Pause the running instance, as somebody may by hand."""
 
     @pytest.fixture
     def spec(self, image: str) -> MakeSpec:
@@ -125,6 +130,14 @@ class ProviderContract(ABC):
         assert made in await provider.instances()
         assert await self.authorized_keys(provider, wanted.name) == [wanted.authorized_key.text]
 
+    async def test_when_it_was_made_is_told_and_stays(self, provider: WorkspaceProvider, spec: MakeSpec) -> None:
+        made = await provider.create(spec())
+        assert made.created_at is not None
+        assert made.created_at.utcoffset() == timedelta(0)
+        assert (await provider.start(made.name)).created_at == made.created_at
+        await provider.stop(made.name, grace=0)
+        assert (await provider.observe(made.name)).created_at == made.created_at
+
     async def test_create_again_replaces_an_earlier_one_even_a_running_one(
         self, provider: WorkspaceProvider, spec: MakeSpec
     ) -> None:
@@ -164,7 +177,9 @@ class ProviderContract(ABC):
         await provider.create(wanted)
         started = await provider.start(wanted.name)
         await provider.stop(wanted.name, grace=grace)
-        assert (await provider.observe(wanted.name)).state is InstanceState.STOPPED
+        seen = await provider.observe(wanted.name)
+        assert (seen.state, seen.cut_off) == (InstanceState.STOPPED, False)
+        assert seen in await provider.instances()
         await provider.stop(wanted.name, grace=grace)
         assert await provider.start(wanted.name) == started
         assert await self.authorized_keys(provider, wanted.name) == [wanted.authorized_key.text]
@@ -184,6 +199,34 @@ class ProviderContract(ABC):
         assert (await provider.observe(wanted.name)).state is InstanceState.ABSENT
         assert wanted.name not in {one.name for one in await provider.instances()}
         await provider.delete(wanted.name)
+
+    async def test_one_that_was_paused_is_frozen_until_it_is_started(
+        self, provider: WorkspaceProvider, spec: MakeSpec
+    ) -> None:
+        wanted = spec()
+        await provider.create(wanted)
+        started = await provider.start(wanted.name)
+        await self.freeze(provider, wanted.name)
+        seen = await provider.observe(wanted.name)
+        assert (seen.state, seen.cut_off, seen.address) == (InstanceState.FROZEN, False, started.address)
+        assert seen in await provider.instances()
+        assert await provider.start(wanted.name) == started
+        assert await provider.observe(wanted.name) == started
+
+    @pytest.mark.parametrize("grace", [0.0, 10.0])
+    async def test_one_that_was_paused_is_stopped_and_deleted(
+        self, provider: WorkspaceProvider, spec: MakeSpec, grace: float
+    ) -> None:
+        wanted = spec()
+        await provider.create(wanted)
+        await provider.start(wanted.name)
+        await self.freeze(provider, wanted.name)
+        await provider.stop(wanted.name, grace=grace)
+        assert (await provider.observe(wanted.name)).state is InstanceState.STOPPED
+        await provider.start(wanted.name)
+        await self.freeze(provider, wanted.name)
+        await provider.delete(wanted.name)
+        assert (await provider.observe(wanted.name)).state is InstanceState.ABSENT
 
     async def test_observing_nothing_says_absent(self, provider: WorkspaceProvider) -> None:
         seen = await provider.observe("nexus-nothing")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nexus_core.domain.lifecycle import Status
-from nexus_core.domain.operation import Operation, OperationKind, OperationStatus, plan
+from nexus_core.domain.operation import Operation, OperationKind, OperationStatus, StepStatus, plan
 from nexus_core.domain.recipe import Asked, Recipe
 from nexus_core.domain.repository import Credentials, Repository
 from nexus_core.domain.resources import Resources
@@ -129,13 +129,20 @@ def operation(number: int = 1, of: int = 1, **changes: Any) -> Operation:
     return replace(made, **changes)
 
 
-def finished(number: int = 1, of: int = 1, *, milliseconds: float = 1000, **changes: Any) -> Operation:
-    """A creation that succeeded and took so long."""
-    begun = later(number)
+def finished(number: int = 1, of: int = 1, *, milliseconds: int = 1000, **changes: Any) -> Operation:
+    """A creation that succeeded, the steps of which took so long; the clock was set back meanwhile."""
+    first, *others = operation(number, of).steps
+    measured = (
+        replace(first, status=StepStatus.DONE, duration_ms=milliseconds - 1),
+        *(replace(one, status=StepStatus.DONE, duration_ms=0) for one in others[:-2]),
+        replace(others[-2], status=StepStatus.DONE, duration_ms=1),
+        replace(others[-1], status=StepStatus.SKIPPED),
+    )
     changes = {
         "status": OperationStatus.SUCCEEDED,
-        "started_at": begun,
-        "finished_at": begun + timedelta(milliseconds=milliseconds),
+        "steps": measured,
+        "started_at": later(number),
+        "finished_at": later(number - 3600),
         **changes,
     }
     return operation(number, of, **changes)

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from datetime import timedelta, timezone
 
 import pytest
@@ -50,7 +50,7 @@ from nexus_core.errors import (
     WorkspaceAlreadyExists,
     WorkspaceNotFound,
 )
-from nexus_core.ports.records import WorkspaceFilter
+from nexus_core.ports.records import RecordedEvent, WorkspaceFilter
 from nexus_core.ports.store import Records, Store
 
 
@@ -87,6 +87,11 @@ def in_a_thread(work: Callable[[], None]) -> Generator[threading.Thread]:
 def ids(workspaces: Sequence[Workspace]) -> list[str]:
     """Their ids, in order."""
     return [each.id for each in workspaces]
+
+
+def kinds(events: Sequence[RecordedEvent]) -> list[str]:
+    """What kind each is of, in order."""
+    return [each.kind for each in events]
 
 
 def add_and_raise(records: Records, exc: BaseException) -> None:
@@ -236,10 +241,30 @@ class StoreContract:
             assert records.workspaces.get(workspace().id) == workspace()
             assert records.events.after(0) == []
 
+    def test_a_transaction_that_need_not_wait_is_as_any_other(self, store: Store) -> None:
+        with store.transaction(wait=False) as records:
+            records.users.add(user())
+        with store.transaction() as records:
+            assert records.users.get(user().id) == user()
+        with pytest.raises(UserAlreadyRegistered), store.transaction(wait=False) as records:
+            records.users.add(user())
+        with store.snapshot() as records:
+            assert records.users.get(user().id) == user()
+
+    def test_of_one_that_is_whole_verifying_says_nothing(self, store: Store) -> None:
+        fill(store, workspace())
+        with in_a_thread(store.verify):
+            store.verify()
+        with store.snapshot() as records:
+            assert records.workspaces.get(workspace().id) == workspace()
+
+    def test_a_new_one_was_not_restored(self, store: Store) -> None:
+        assert store.restored_at is None
+
     def test_a_closed_store_refuses_everything(self, store: Store) -> None:
         store.close()
         store.close()
-        refused: tuple[Callable[[], object], ...] = (store.check_writable, store.status)
+        refused: tuple[Callable[[], object], ...] = (store.check_writable, store.status, store.verify)
         for call in refused:
             with pytest.raises(StoreFailed):
                 call()
@@ -784,19 +809,20 @@ class StoreContract:
     def test_queued_operations_wait_in_order(self, store: Store) -> None:
         fill(store, *(workspace(number) for number in range(1, 7)))
         with store.transaction() as records:
+            # In the order in which they were added, wherever the clock was set meanwhile.
             records.operations.add(operation(1, of=1, created_at=later(30)))
-            records.operations.add(operation(2, of=2, created_at=later(10)))
+            records.operations.add(operation(2, of=2, created_at=later(-86_400)))
             records.operations.add(operation(3, of=3, created_at=later(10)))
             records.operations.add(operation(4, of=4, kind=OperationKind.STOP))
             records.operations.add(operation(5, of=5, status=OperationStatus.RUNNING))
             records.operations.add(finished(6, of=6))
             queued = records.operations.queued([OperationKind.CREATE, OperationKind.START], limit=9)
-            assert [each.id for each in queued] == [operation(number).id for number in (2, 3, 1)]
-            assert queued[2] == operation(1, created_at=later(30))
+            assert [each.id for each in queued] == [operation(number).id for number in (1, 2, 3)]
+            assert queued[0] == operation(1, created_at=later(30))
             assert [each.id for each in records.operations.queued({OperationKind.STOP}, limit=9)] == [operation(4).id]
             assert records.operations.queued((), limit=9) == []
             [first] = records.operations.queued(frozenset(OperationKind), limit=1)
-            assert first.id == operation(4).id
+            assert first.id == operation(1).id
             waiting = records.operations.queued(frozenset(OperationKind), limit=9)
             assert [records.operations.queue_position(each.id) for each in waiting] == [1, 2, 3, 4]
             assert records.operations.count_unfinished() == (4, 1)
@@ -827,7 +853,7 @@ class StoreContract:
             workspace(6),
         )
         with store.transaction() as records:
-            for number, milliseconds in ((1, 1000.4), (2, 2000.6), (4, 4000), (5, 5000)):
+            for number, milliseconds in ((1, 1000), (2, 2001), (4, 4000), (5, 5000)):
                 records.operations.add(finished(number, number, milliseconds=milliseconds))
             records.operations.add(finished(3, 3, status=OperationStatus.FAILED))
             records.operations.add(finished(13, 3, kind=OperationKind.START))
@@ -899,34 +925,78 @@ class StoreContract:
                 records.events.add(event(of, kind, data={"to": "✓", "n": [1, None]}))
         with store.snapshot() as records:
             every = records.events.after(0)
-            numbers = [each.id for each in every if each.id is not None]
+            numbers = [each.id for each in every]
             assert numbers == sorted(set(numbers))
             assert len(numbers) == 4
-            assert [replace(each, id=None) for each in every][:2] == [
-                event(1, "a", data={"to": "✓", "n": [1, None]}),
-                event(2, "b", data={"to": "✓", "n": [1, None]}),
-            ]
-            assert [each.kind for each in records.events.after(numbers[1])] == ["c", "d"]
-            assert [each.kind for each in records.events.after(0, limit=3)] == ["a", "b", "c"]
+            written = event(1, "a", data={"to": "✓", "n": [1, None]})
+            assert [getattr(every[0], one.name) for one in fields(written)] == [*astuple(written)]
+            assert kinds(every) == ["a", "b", "c", "d"]
+            assert [each.workspace_id for each in every][:2] == [workspace(1).id, workspace(2).id]
+            assert {(each.owner, each.owner_id) for each in every} == {(user().github_username, user().id)}
+            assert [each.name for each in every][:2] == [workspace(1).name, workspace(2).name]
+            assert kinds(records.events.after(numbers[1])) == ["c", "d"]
+            assert kinds(records.events.after(0, limit=3)) == ["a", "b", "c"]
+            assert kinds(records.events.after(numbers[0], until=numbers[2])) == ["b", "c"]
             of_first = records.events.after(numbers[0], workspace_id=workspace(1).id)
-            assert [each.kind for each in of_first] == ["c", "d"]
+            assert kinds(of_first) == ["c", "d"]
             assert records.events.after(0, workspace_id=workspace(1).id, limit=1) == every[:1]
             assert records.events.after(numbers[3]) == []
+            assert (records.events.oldest_id(), records.events.newest_id()) == (numbers[0], numbers[3])
+
+    def test_events_of_one_owner_are_those_of_its_workspaces(self, store: Store) -> None:
+        fill(store, workspace(1), deleted(2))
+        with store.transaction() as records:
+            records.workspaces.add(workspace(3, owner=2))
+            for of, kind in ((1, "a"), (3, "b"), (2, "c"), (3, "d")):
+                records.events.add(event(of, kind))
+        with store.snapshot() as records:
+            events = records.events
+            assert kinds(events.after(0, owner_id=user().id)) == ["a", "c"]
+            assert kinds(events.after(0, owner_id=user(2).id)) == ["b", "d"]
+            assert kinds(events.after(0, owner_id=user(2).id, limit=1)) == ["b"]
+            assert {each.owner for each in events.after(0, owner_id=user(2).id)} == {user(2).github_username}
+            assert events.after(0, owner_id="user-nobody") == []
+            assert kinds(events.after(0, workspace_id=workspace(3).id, owner_id=user(2).id)) == ["b", "d"]
+            assert events.after(0, workspace_id=workspace(3).id, owner_id=user().id) == []
+
+    def test_events_tell_which_led_into_a_status_last(self, store: Store) -> None:
+        fill(store, workspace(1), workspace(2))
+        beginnings = {Status.PENDING, Status.STARTING}
+        with store.transaction() as records:
+            assert records.events.latest_status(workspace().id, beginnings) is None
+            for of, kind, status in (
+                (1, "status", "pending"),
+                (1, "status", "starting"),
+                (2, "status", "pending"),
+                (1, "status", "running"),
+                (1, "service", "starting"),
+            ):
+                records.events.add(event(of, kind, data={"status": status}))
+            numbers = [each.id for each in records.events.after(0)]
+            assert records.events.latest_status(workspace(1).id, beginnings) == numbers[1]
+            assert records.events.latest_status(workspace(2).id, beginnings) == numbers[2]
+            assert records.events.latest_status(workspace(1).id, {Status.RUNNING}) == numbers[3]
+            assert records.events.latest_status(workspace(1).id, {Status.DELETED}) is None
+            assert records.events.latest_status("ws-nothing", beginnings) is None
 
     def test_purged_events_are_gone_and_their_ids_are_not_given_out_again(self, store: Store) -> None:
         fill(store, workspace())
+        with store.snapshot() as records:
+            assert (records.events.oldest_id(), records.events.newest_id()) == (None, 0)
         with store.transaction() as records:
             records.events.add(event(at=later(10)))
             records.events.add(event(at=later(20)))
         with store.transaction() as records:
             last = records.events.after(0)[-1].id
-            assert last is not None
             assert records.events.purge(later(20)) == 1
             assert len(records.events.after(0)) == 1
+            assert records.events.oldest_id() == last
             assert records.events.purge(later(21)) == 1
+            assert (records.events.oldest_id(), records.events.newest_id()) == (None, last)
             records.events.add(event(kind="next"))
             (following,) = records.events.after(last)
             assert following.kind == "next"
+            assert records.events.newest_id() == following.id
 
     # Idempotency keys
 

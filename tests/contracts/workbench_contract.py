@@ -17,7 +17,7 @@ import pytest
 from nexus_core.domain.recipe import Recipe
 from nexus_core.domain.repository import Repository
 from nexus_core.domain.service import Health, ServiceSpec
-from nexus_core.errors import BundleMissing, CloneFailed, InstanceMissing, ProviderFailed, SetupFailed
+from nexus_core.errors import BundleMissing, CloneFailed, InstanceMissing, InstanceStopped, ProviderFailed, SetupFailed
 from nexus_core.ports.workbench import Checkout, Happening, Run, ServiceEvent, Source, Workbench
 
 MakeService = Callable[..., ServiceSpec]
@@ -224,7 +224,7 @@ class WorkbenchContract:
         async with asyncio.timeout(stage.patience):
             health = Health.UNKNOWN
             while health is not Health.HEALTHY:
-                with suppress(ProviderFailed):
+                with suppress(ProviderFailed, InstanceStopped):
                     health = (await stage.workbench.look(stage.instance, service)).health
                 await asyncio.sleep(0.05)
         assert kinds(await events_until(stage, run(), (Happening.HEALTHY, "api")), "api") == [_HEALTHY]
@@ -282,8 +282,16 @@ class WorkbenchContract:
             stage.workbench.restart(stage.stopped, "api"),
             stage.workbench.tail(stage.stopped, "api", lines=1),
         ):
-            with pytest.raises(ProviderFailed):
+            with pytest.raises(InstanceStopped):
                 await work
+        for stream in (
+            stage.workbench.start(stage.stopped, run()),
+            stage.workbench.follow(stage.stopped, "api", lines=1),
+        ):
+            with pytest.raises(InstanceStopped):
+                await anext(stream)
+        with pytest.raises(InstanceStopped):
+            await stage.workbench.look(stage.stopped, stage.healthy("api"))
 
     async def test_the_log_of_a_stopped_instance_is_shown(self, stage: WorkbenchStage) -> None:
         assert await stage.workbench.tail(stage.stopped, None, lines=10) == ""

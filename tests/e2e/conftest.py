@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 import pylxd
 import pytest
+from own_lxd import OwnLxd
 from pylxd.client import get_session_for_url
 from pylxd.exceptions import LXDAPIException
 
@@ -100,6 +102,19 @@ def lxd() -> Generator[Lxd]:
     yield lxd
     lxd.sweep(lambda server_id: server_id.startswith(f"{SERVER_ID_PREFIX}{os.getpid()}-"), *marks)
     session.close()
+
+
+@pytest.fixture(scope="module")
+def own_lxd(lxd: Lxd) -> Generator[OwnLxd]:
+    """An LXD beside the machine's, to be killed, paused and rebooted."""
+    del lxd  # that there is one shows that this machine can run another
+    folder = Path(tempfile.mkdtemp(prefix="nxl"))  # short: a socket's path has 107 characters at most
+    own = OwnLxd(folder)
+    try:
+        own.make()
+        yield own
+    finally:
+        own.remove()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import uvloop
 
 from contracts.interior_contract import InteriorContract, InteriorStage
 from contracts.provider_contract import specs_of
-from nexus_core.errors import ProviderFailed
+from nexus_core.errors import InstanceStopped, ProviderFailed
 from nexus_lxd.commands import ENVIRONMENT
 from nexus_lxd.instances import SERVER
 from nexus_lxd.interior import LxdInterior
@@ -79,22 +79,24 @@ def own_id(server_id: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def instances(lxd: Lxd, own_id: str) -> Generator[tuple[str, str, str]]:
-    """A running one, a stopped one, and a running one of another server."""
+def instances(lxd: Lxd, own_id: str) -> Generator[tuple[str, str, str, str]]:
+    """A running one, a stopped one, a frozen one, and a running one of another server."""
     spec = specs_of(os.environ.get("NEXUS_TEST_IMAGE", "nexus-base"))
-    specs = [spec() for _ in range(3)]
+    specs = [spec() for _ in range(4)]
 
-    async def make(server_id: str, which: list[int], started: int) -> None:
+    async def make(server_id: str, which: list[int], started: list[int]) -> None:
         provider = LxdProvider(server_id=server_id)
         for each in which:
             await provider.create(specs[each])
-        await provider.start(specs[started].name)
+        for each in started:
+            await provider.start(specs[each].name)
         await provider.close()
 
     try:
-        asyncio.run(make(own_id, [0, 1], 0))
-        asyncio.run(make(f"{own_id}-neighbour", [2], 2))
-        yield specs[0].name, specs[1].name, specs[2].name
+        asyncio.run(make(own_id, [0, 1, 2], [0, 2]))
+        asyncio.run(make(f"{own_id}-neighbour", [3], [3]))
+        lxd.finish(lxd.api.instances[specs[2].name].state.put(json={"action": "freeze"}))
+        yield specs[0].name, specs[1].name, specs[2].name, specs[3].name
     finally:
         lxd.sweep({own_id, f"{own_id}-neighbour"}.__contains__, SERVER)
 
@@ -112,18 +114,17 @@ def interior(provider: LxdProvider) -> LxdInterior:
 
 
 @pytest.fixture
-def running(instances: tuple[str, str, str]) -> str:
+def running(instances: tuple[str, str, str, str]) -> str:
     return instances[0]
 
 
 class TestPromises(InteriorContract):
     @pytest.fixture
     async def stage(
-        self, provider: LxdProvider, instances: tuple[str, str, str], tmp_path: Path
+        self, provider: LxdProvider, instances: tuple[str, str, str, str], tmp_path: Path
     ) -> AsyncIterator[InteriorStage]:
         away = LxdProvider(server_id="away", endpoint=str(tmp_path / "unix.socket"))
-        running, stopped, foreign = instances
-        yield InteriorStage(provider.interior, away.interior, running, stopped, foreign)
+        yield InteriorStage(provider.interior, away.interior, *instances)
         await away.close()
 
     async def listen(self, stage: InteriorStage, address: str, port: int) -> None:
@@ -270,7 +271,7 @@ class TestConnecting:
         interior = provider.interior
         await serve(interior, running, "127.0.0.1", 4301)
         await provider.stop(running, grace=0)
-        with pytest.raises(ConnectionRefusedError):
+        with pytest.raises(InstanceStopped):
             await interior.connect(running, 4301)
         await provider.start(running)
         with pytest.raises(ConnectionRefusedError):

@@ -110,6 +110,10 @@ class TestLxdProvider(ProviderContract):
         del provider
         return str(self.lxd.read(name, "/home/dev/.ssh/authorized_keys")).splitlines()
 
+    async def freeze(self, provider: WorkspaceProvider, name: str) -> None:
+        del provider
+        self.lxd.finish(self.lxd.api.instances[name].state.put(json={"action": "freeze"}))
+
 
 class TestInside:
     """What the owner of a workspace finds when it logs in."""
@@ -260,19 +264,6 @@ class TestBeside:
             assert lxd.instance(wanted.name)["status"] == "Stopped"
         finally:
             lxd.remove(wanted.name)
-
-    async def test_a_paused_instance_is_broken_and_starts(
-        self, provider: LxdProvider, lxd: Lxd, spec: MakeSpec
-    ) -> None:
-        wanted = spec()
-        await provider.create(wanted)
-        await provider.start(wanted.name)
-        lxd.finish(lxd.api.instances[wanted.name].state.put(json={"action": "freeze"}))
-        assert (await provider.observe(wanted.name)).state is InstanceState.BROKEN
-        assert (await provider.start(wanted.name)).state is InstanceState.RUNNING
-        lxd.finish(lxd.api.instances[wanted.name].state.put(json={"action": "freeze"}))
-        await provider.stop(wanted.name, grace=5)
-        assert (await provider.observe(wanted.name)).state is InstanceState.STOPPED
 
     async def test_an_address_taken_meanwhile_is_noticed(
         self, provider: LxdProvider, neighbour: LxdProvider, lxd: Lxd, spec: MakeSpec

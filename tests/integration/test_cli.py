@@ -10,17 +10,21 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nexus_fakes import FakeKeys
+from scraped import scrape
 
 SERVE = Path(__file__).parent.parent / "serve_with_fakes.py"
 PATIENCE = 60.0
@@ -287,6 +291,16 @@ def test_a_repository_of_this_machine(desk: Desk, key: str, tmp_path: Path) -> N
     assert not bundle.exists()
 
 
+def test_what_the_engine_does_shows_in_the_metrics_that_the_settings_open(desk: Desk, key: str) -> None:
+    server = desk.serve("broken", NEXUS_METRICS_OPEN="true")
+    desk.json(server, "register", "alice", "--github-id", "1", "--key", key)
+    desk.nexus(server, "create", "web", "--user", "alice")
+    found = scrape(httpx.get(f"{server.url}/api/v1/metrics").text)
+    assert found.value("nexus_creation_duration_seconds_count", status="failed") == 1
+    assert found.value("nexus_errors_total", source="provider") == 1
+    assert found.value("nexus_workspaces", status="error") == 1
+
+
 def test_it_starts_while_lxd_is_away(desk: Desk, key: str) -> None:
     server = desk.serve("away")
     assert desk.json(server, "health")["status"] == "degraded"
@@ -337,6 +351,34 @@ def test_a_create_that_is_watched_outlives_a_restart(desk: Desk, key: str) -> No
     assert (watching.returncode, out) == (0, "ssh -p 2222 dev@127.0.0.1\n"), err
 
 
+def test_a_restart_in_place_refuses_nobody(desk: Desk, key: str) -> None:
+    server = desk.serve("slow")
+    desk.nexus(server, "register", "alice", "--github-id", "1", "--key", key)
+    headers = {"Authorization": f"Bearer {(server.state / 'admin-token').read_text().strip()}"}
+    answers: list[int] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():  # each over a connection of its own
+            answer = httpx.get(f"{server.url}/api/v1/status", headers=headers, timeout=PATIENCE)
+            answers.append(answer.status_code)
+
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(ask) for _ in range(4)]
+        with desk.watching(server, "create", "web", "--user", "alice") as watching:
+            for round_ in (2, 3):
+                server.process.send_signal(signal.SIGHUP)
+                desk.until(server, lambda: server.written.count("listens on") == round_)  # noqa: B023  # asked at once
+            out, err = watching.communicate(timeout=PATIENCE)
+        over.set()
+        for one in asking:
+            one.result(PATIENCE)
+    assert set(answers) == {200}
+    assert (watching.returncode, out) == (0, "ssh -p 2222 dev@127.0.0.1\n"), err
+    assert server.process.poll() is None  # it is the same process all the time
+    assert server.stop() == 0
+
+
 def test_files_are_for_the_server_alone(desk: Desk) -> None:
     server = desk.serve()
     assert mode(server.state) == 0o700
@@ -377,7 +419,54 @@ def test_an_address_in_use_is_told_before_anything_is_opened(desk: Desk) -> None
     assert refused.returncode == 6
     for part in (f"cannot listen on {listen}", "why: ", "fix: ", "--listen", "(address_in_use)"):
         assert part in refused.stderr
-    assert not (desk.home / "state").exists()
+    assert [file.name for file in (desk.home / "state").iterdir()] == ["lock"]
+
+
+def test_a_second_server_with_the_same_settings_is_told_of_the_directory(desk: Desk) -> None:
+    server = desk.serve()
+    listen = server.url.rpartition("/")[2]
+    for address in (listen, "127.0.0.1:0"):
+        refused = desk.refused("--listen", address, "--state-dir", str(server.state))
+        assert refused.returncode == 6
+        for part in (f"Another server runs on {server.state}", "fix: Stop the other", "(state_directory_in_use)"):
+            assert part in refused.stderr
+    assert desk.nexus(server, "health").returncode == 0
+
+
+def test_a_backup_while_the_server_runs_and_the_way_back(desk: Desk) -> None:
+    server = desk.serve()
+    key = desk.home / "alice.pub"
+    key.write_text(FakeKeys().sample("alice").text + "\n")
+    backup = desk.home / "backup.db"
+    assert desk.nexus(server, "register", "alice", "--github-id", "1", "--key", str(key)).returncode == 0
+
+    taken = desk.nexus(server, "backup", str(backup))
+    assert taken.returncode == 0, taken.stderr
+    assert re.match(rf"{backup}: 1 user, 0 workspaces, .* verified in ", taken.stdout)
+    assert f"{server.state}/database-key, without which it cannot be restored" in taken.stderr
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert desk.nexus(server, "backup", str(backup)).returncode == 6
+    said = json.loads(desk.nexus(server, "backup", str(backup), "--force", "--json").stdout)
+    assert (said["file"], said["users"], said["workspaces"]) == (str(backup), 1, 0)
+
+    running = desk.nexus(server, "restore", str(backup))
+    assert running.returncode == 6
+    assert "Stop it first" in running.stderr
+    assert server.stop() == 0
+
+    restored = desk.nexus(server, "restore", str(backup))
+    assert restored.returncode == 0, restored.stderr
+    assert "is the backup now: 1 user, 0 workspaces" in restored.stdout
+    assert "nexus.db.before-restore-" in restored.stderr
+    said = json.loads(desk.nexus(server, "restore", str(backup), "--json").stdout)
+    assert (said["users"], Path(said["kept"]).parent) == (1, server.state)
+
+    server.state.joinpath("database-key").rename(desk.home / "key")
+    refused = desk.nexus(server, "restore", str(backup))
+    assert refused.returncode == 1
+    assert "database-key" in refused.stderr
+    desk.home.joinpath("key").rename(server.state / "database-key")
+    assert desk.nexus(desk.serve(), "token", "ls", "--user", "alice").returncode == 0
 
 
 def test_settings_that_are_wrong(desk: Desk) -> None:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
 from nexus_core.domain.service import CheckType, Health, HealthCheck, ServiceSpec
-from nexus_core.ports.interior import Interior
+from nexus_core.errors import InstanceStopped, ProviderUnavailable
+from nexus_core.ports.interior import Completed, Interior
 from nexus_systemd.looks import look_from_outside
 
 Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Loopback:
-    """As much of an `Interior` as a look needs: connections to this machine's own loopback."""
+    """As much of an `Interior` as a look needs: connections to this machine's own loopback, and any answer."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self._fault = fault
 
     async def connect(self, name: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         return await asyncio.open_connection("127.0.0.1", port)
+
+    async def run(self, name: str, command: Sequence[str], *, within: float) -> Completed:
+        if self._fault is not None:
+            raise self._fault
+        return Completed(0, "")
 
 
 class Elsewhere:
@@ -86,6 +95,24 @@ async def test_whoever_accepts_is_well_for_tcp_and_late_for_http() -> None:
     async with answering(silent) as port:
         assert await look(CheckType.TCP, port) == (Health.HEALTHY, None)
         assert await look(CheckType.HTTP, port) == (Health.TIMEOUT, "No answer within 0.2 seconds")
+
+
+@pytest.mark.parametrize("fault", [ProviderUnavailable("It is away"), InstanceStopped("It is paused")])
+async def test_where_nothing_inside_answers_the_service_is_not_to_blame(fault: Exception) -> None:
+    async with answering(silent) as port:
+        check = HealthCheck(CheckType.HTTP, path="/health", timeout=0.2)
+        service = ServiceSpec("one", "x", port=port, health_check=check)
+        with pytest.raises(type(fault)):
+            await look_from_outside(cast("Interior", Loopback(fault)), "i", service)
+
+
+async def test_one_that_does_not_answer_in_an_instance_that_hardly_does_is_late() -> None:
+    async with answering(silent) as port:
+        check = HealthCheck(CheckType.HTTP, path="/health", timeout=0.2)
+        service = ServiceSpec("one", "x", port=port, health_check=check)
+        seen = await look_from_outside(cast("Interior", Loopback(TimeoutError())), "i", service)
+        assert seen is not None
+        assert seen.health is Health.TIMEOUT
 
 
 async def test_a_port_where_nobody_listens_is_named() -> None:

@@ -49,6 +49,7 @@ def operation(status_code: int, err: str = "", **metadata: Any) -> dict[str, Any
     return {"id": "op-1", "status_code": status_code, "err": err, "metadata": metadata}
 
 
+NOTHING = error(404, "Instance not found")
 RUNNING = (202, {"type": "async", "metadata": operation(103)})
 DONE = sync(operation(200))
 
@@ -159,7 +160,9 @@ def spec() -> MakeSpec:
 def record(name: str = "nexus-a", status: str = "Stopped", server: str = "me") -> dict[str, Any]:
     """An instance as LXD shows it."""
     config = {SERVER: server, WORKSPACE: "ws-a", "user.nexus.address": "10.0.0.9/24"}
-    return {"name": name, "status": status, "config": config}
+    devices = {"eth0": {"ipv4.address": "10.0.0.9"}}
+    made = "2026-01-17T10:30:00.123456789Z"
+    return {"name": name, "status": status, "config": config, "expanded_devices": devices, "created_at": made}
 
 
 async def soon(condition: Callable[[], bool]) -> None:
@@ -167,6 +170,49 @@ async def soon(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110  # a thread makes it so
             await asyncio.sleep(0.005)
+
+
+class TestSilence:
+    """LXD takes requests and answers none."""
+
+    async def test_others_are_told_at_once_until_it_answers(
+        self, lxd: ScriptedLxd, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        release = threading.Event()
+
+        def hang(_: dict[str, str]) -> Answer:
+            release.wait(5)
+            return sync("late")
+
+        lxd.on("GET /1.0/profiles", hang)
+        lxd.on("GET /1.0/images", sync([]))
+        await connection.get("images")
+        await connection.answers(60)
+        with pytest.raises(ProviderUnavailable, match="in time"):
+            await connection.get("profiles", within=0.1)
+        asked = len(lxd.requests)
+        for refused in (connection.get("images"), connection.send("post", "images"), connection.answers(60)):
+            with pytest.raises(ProviderUnavailable, match="in time"):
+                await refused
+        assert len(lxd.requests) == asked
+        # Whether it is back is asked all the same.
+        assert await connection.get("images", urgent=True) == []
+        assert await connection.get("images") == []
+        await connection.answers(60)
+        monkeypatch.setattr("nexus_lxd.silence._SPARED", 0.0)
+        with pytest.raises(ProviderUnavailable):
+            await connection.get("profiles", within=0.1)
+        assert await connection.get("images") == []
+        release.set()
+
+    async def test_an_operation_that_cannot_even_be_cancelled_is_left(
+        self, lxd: ScriptedLxd, connection: Connection
+    ) -> None:
+        lxd.on("POST /1.0/instances", RUNNING)
+        lxd.on(f"GET {OPERATION}/wait", sync(operation(103)))
+        lxd.on(f"DELETE {OPERATION}", (503, b"going down"))
+        with pytest.raises(ProviderUnavailable):
+            await connection.operate("post", "instances", json={}, within=0)
 
 
 class TestOperations:
@@ -383,6 +429,7 @@ class TestCreation:
         ready_site(lxd)
         wanted = spec()
         lxd.on(f"POST /1.0/instances/{wanted.name}/files", sync({}))
+        lxd.on(f"GET /1.0/instances/{wanted.name}", NOTHING, sync(record(wanted.name)))
         assert (await provider.create(wanted)).state is InstanceState.STOPPED
         assert "raw.lxc is forbidden" in caplog.text
 
@@ -395,9 +442,11 @@ class TestCreation:
         push = f"POST /1.0/instances/{wanted.name}/files"
         lost = error(500, "dial unix /var/log/lxd/x/forkfile.sock: connect: no such file or directory")
         lxd.on(push, lost, lost, sync({}))
+        lxd.on(f"GET /1.0/instances/{wanted.name}", NOTHING, sync(record(wanted.name)))
         await provider.create(wanted)
         assert lxd.count(push) == 6
         lxd.on(push, lost)
+        lxd.on(f"GET /1.0/instances/{wanted.name}", NOTHING)
         with pytest.raises(ProviderFailed, match="dial unix …"):
             await provider.create(wanted)
 
@@ -413,6 +462,7 @@ class TestCreation:
         lxd.on("GET /1.0/instances", sync([]), sync([mine, theirs]), sync([mine]))
         lxd.on(f"PATCH /1.0/instances/{wanted.name}", error(400, "already defined on another NIC"), sync({}))
         lxd.on(f"POST /1.0/instances/{wanted.name}/files", sync({}))
+        lxd.on(f"GET /1.0/instances/{wanted.name}", NOTHING, sync(record(wanted.name)))
         await provider.create(wanted)
         assert lxd.count(f"PATCH /1.0/instances/{wanted.name}") == 2
 
@@ -579,6 +629,30 @@ class TestStopAndDelete:
         lxd.on("PUT /1.0/instances/nexus-a/state", error(400, "No memory"))
         with pytest.raises(ProviderFailed, match="No memory"):
             await provider.start("nexus-a")
+
+    async def test_one_that_lxd_is_just_starting_by_itself_is_waited_for(
+        self, lxd: ScriptedLxd, provider: LxdProvider
+    ) -> None:
+        lxd.on("GET /1.0/instances/nexus-a", sync(record()), NOTHING, sync(record()), sync(record(status="Running")))
+        lxd.on("PUT /1.0/instances/nexus-a/state", error(400, "Instance is busy running a start operation"))
+        assert (await provider.start("nexus-a")).state is InstanceState.RUNNING
+        assert lxd.count("PUT /1.0/instances/nexus-a/state") == 3
+        lxd.on("GET /1.0/instances/nexus-a", sync(record()))
+        with pytest.raises(ProviderFailed, match="busy"):
+            await provider.start("nexus-a")
+
+    @pytest.mark.parametrize(("last", "expected"), [("RUNNING", True), ("STOPPED", False)])
+    async def test_what_seems_cut_off_is_looked_at_again(
+        self, lxd: ScriptedLxd, provider: LxdProvider, monkeypatch: pytest.MonkeyPatch, last: str, expected: bool
+    ) -> None:
+        monkeypatch.setattr("nexus_lxd.provider._SETTLED_AFTER", 0.001)
+        first, second = record(), record()
+        first["config"]["volatile.last_state.power"] = "RUNNING"
+        second["config"]["volatile.last_state.power"] = last
+        lxd.on("GET /1.0/instances/nexus-a", sync(first), sync(second))
+        lxd.on("GET /1.0/instances", sync([first]), sync([second]))
+        assert (await provider.observe("nexus-a")).cut_off is expected
+        assert [one.cut_off for one in await provider.instances()] == [expected]
 
     async def test_a_refusal_to_look_is_no_absence(self, lxd: ScriptedLxd, provider: LxdProvider) -> None:
         lxd.on("GET /1.0/instances/nexus-a", error(500, "Database error"))

@@ -36,7 +36,7 @@ from integration.test_lxd_connection import (
     sync,
 )
 from nexus_core.domain.resources import Resources
-from nexus_core.errors import InstanceMissing, ProviderFailed, ProviderUnavailable
+from nexus_core.errors import InstanceMissing, InstanceStopped, ProviderFailed, ProviderUnavailable
 from nexus_core.ports.interior import Completed
 from nexus_lxd import commands, files
 from nexus_lxd.channels import Channels
@@ -227,7 +227,7 @@ class TestConnecting:
     @pytest.mark.parametrize("pid", [-1, 0, 2**22 - 1])
     async def test_without_a_process_nobody_listens(self, lxd: ScriptedLxd, interior: LxdInterior, pid: int) -> None:
         lxd.on(f"GET /1.0/instances/{NAME}/state", sync({"pid": pid}))
-        with pytest.raises(ConnectionRefusedError):
+        with pytest.raises(InstanceStopped):
             await interior.connect(NAME, 80)
 
     async def test_a_process_that_is_not_the_instances_is_left_alone(

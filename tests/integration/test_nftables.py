@@ -349,6 +349,29 @@ class TestReach:
             assert lines.readline() == "still there?\n"
         assert greeted_as("127.0.0.1", port) == greeted_as("127.0.0.1", other) == network.gateway
 
+    async def test_connections_from_loopback_outlive_the_bridges_address(
+        self, network: Network, new_publisher: NewPublisher
+    ) -> None:
+        """LXD takes the address away and gives it back whenever it starts."""
+        (port,) = free_ports(1)
+        address = (f"{network.gateway}/24", "dev", network.bridge)
+        publisher = new_publisher(bridge=network.bridge)
+        run("ip", "addr", "del", *address)
+        await publisher.publish(port, network.workspace)
+        run("ip", "addr", "add", *address)
+        assert await publisher.published() == {}
+        await publisher.publish(port, network.workspace)
+
+        with socket.create_connection(("127.0.0.1", port), 3) as connection:
+            lines = connection.makefile("rw")
+            lines.readline()
+            run("ip", "addr", "del", *address)
+            assert await publisher.published() == {port: network.workspace}
+            run("ip", "addr", "add", *address)
+            lines.write("still there?\n")
+            lines.flush()
+            assert lines.readline() == "still there?\n"
+
     async def test_leading_a_port_elsewhere_and_withdrawing_it(
         self, network: Network, new_publisher: NewPublisher
     ) -> None:

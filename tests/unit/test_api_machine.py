@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
+from mortality import Killed, mortal_world, reborn
 from nexus_core import Caller, Policy
 from nexus_core.domain.host_ports import PortKind, PortRange
 from nexus_core.domain.lifecycle import IN_TRANSIT, Status
@@ -24,7 +25,7 @@ from nexus_core.domain.workspace import Workspace
 from nexus_core.errors import Conflict, HostPortsExhausted, NexusError, NotFound, ProviderFailed, ProviderUnavailable
 from nexus_core.ports.provider import InstanceState
 from nexus_fakes import FakeRepository
-from worlds import ADMIN, World, spec
+from worlds import ADMIN, spec
 
 T = TypeVar("T")
 
@@ -76,20 +77,38 @@ class WorkspaceLives(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.pending: set[asyncio.Future[Any]] = set()
         self.rotations = 0
+        self.world, self.death = mortal_world(POLICY)
+        self.is_open = False
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
+    def do(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What comes of it; nothing if the server was killed on the way, and then the next one is there already."""
+        try:
+            return self.runner.run(work)
+        except Killed:
+            return None
+        finally:
+            if self.death.is_dead:
+                self.runner.run(self.reborn())
+
+    async def reborn(self) -> None:
+        for asked in self.pending:
+            asked.cancel()  # whoever asked the dead waits in vain
+        await asyncio.gather(*self.pending, return_exceptions=True)
+        self.pending.clear()
+        await reborn(self.world, self.death)
+        await self.world.clock.settle()
 
     @initialize()
     def open(self) -> None:
-        async def build() -> World:
-            world = World(policy=POLICY)
+        async def build() -> None:
+            world = self.world
             config = ProjectConfig("config", services=SERVICES[1:], setup=("echo one",), post_start=("echo two",))
             world.project_files.meanings["text"] = config
             world.insides.repositories[URL] = FakeRepository(files={"config": "text"}, token="hunter2")
-            return await world.__aenter__()
+            await world.__aenter__()
 
-        self.world = self.do(build())
+        self.do(build())
+        self.is_open = True
         self.alice: Caller = self.world.register()
 
     def ask(self, work: Coroutine[Any, Any, object]) -> None:
@@ -109,7 +128,7 @@ class WorkspaceLives(RuleBasedStateMachine):
             return workspace.id
 
         try:
-            return self.do(create())
+            return self.do(create()) or ""
         except (Conflict, HostPortsExhausted):
             return ""
 
@@ -200,6 +219,19 @@ class WorkspaceLives(RuleBasedStateMachine):
 
         self.do(restart())
 
+    @rule(moments=st.integers(1, 60))
+    def be_killed_after(self, moments: int) -> None:
+        """Let the server die at some moment of what follows."""
+        self.death.begin(moments)
+
+    @rule(workspace=workspaces)
+    def machine_goes_down(self, workspace: str) -> None:
+        """A container that ran is cut off, and nobody stopped it."""
+        name = "nexus-" + workspace.removeprefix("ws-")
+        if any((one.name, one.state) == (name, InstanceState.RUNNING) for one in self.world.provider.present()):
+            self.world.provider.cut_off(name)
+            self.world.insides.wake()
+
     @rule(workspace=workspaces, vanish=st.booleans())
     def foreign_hand(self, workspace: str, vanish: bool) -> None:
         name = "nexus-" + workspace.removeprefix("ws-")
@@ -209,7 +241,7 @@ class WorkspaceLives(RuleBasedStateMachine):
 
     @invariant()
     def every_port_has_one_holder_and_every_workspace_its_own(self) -> None:
-        if not hasattr(self, "world"):
+        if not self.is_open:
             return
         listed, _ = self.world.nexus.list_workspaces(ADMIN, limit=200, offset=0)
         shown = [one.workspace for one in listed]
@@ -223,7 +255,7 @@ class WorkspaceLives(RuleBasedStateMachine):
 
     @invariant()
     def a_workspace_that_runs_has_all_its_services(self) -> None:
-        if not hasattr(self, "world"):
+        if not self.is_open:
             return
         for listed in self.world.nexus.list_workspaces(ADMIN, status=Status.RUNNING, limit=200, offset=0)[0]:
             statuses = set(self.world.fares(listed.workspace.id).values())
@@ -231,13 +263,14 @@ class WorkspaceLives(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if hasattr(self, "world"):
+            if self.is_open:
                 self.do(self.come_to_rest())
         finally:
             self.runner.close()
 
     async def come_to_rest(self) -> None:
         world = self.world
+        self.death.begin(None)
         world.faults.clear()
         world.provider.available = True
         world.host.listening.clear()

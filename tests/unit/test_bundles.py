@@ -15,7 +15,6 @@ from nexus_core.domain.recipe import ProjectConfig
 from nexus_core.domain.repository import Repository
 from nexus_core.errors import (
     DatabaseBusy,
-    InstanceMissing,
     InvalidConfig,
     InvalidRequest,
     InvalidStatusTransition,
@@ -179,7 +178,7 @@ class TestLogs:
         await world.nexus.stop_workspace(alice, workspace.id)
         assert (await logs(alice, workspace.id, None, lines=10)).startswith("==> echo one\n")
         world.provider.vanish(workspace.container_id)
-        with pytest.raises(InstanceMissing):
+        with pytest.raises(WorkspaceNotRunning, match="no instance"):
             await logs(alice, workspace.id, None, lines=10)
 
     async def test_they_can_be_followed(self, world: World) -> None:

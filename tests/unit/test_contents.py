@@ -362,7 +362,7 @@ class TestProjectFiles:
         original = world.store.transaction
         writes = 0
 
-        def transaction() -> Any:
+        def transaction(*, wait: bool = True) -> Any:
             nonlocal writes
             writes += 1
             if writes == 2:  # the first keeps what was found; the process ends before the second

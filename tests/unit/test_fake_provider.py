@@ -37,6 +37,10 @@ class TestFakeProvider(ProviderContract):
         key = provider.authorized_key(name)
         return [] if key is None else [key.text]
 
+    async def freeze(self, provider: WorkspaceProvider, name: str) -> None:
+        assert isinstance(provider, FakeProvider)
+        provider.freeze(name)
+
     async def test_a_remote_image_may_be_lost(self, provider: FakeProvider, spec: MakeSpec) -> None:
         provider.node.lost_images.add("ubuntu:22.04")
         await provider.check_image("ubuntu:22.04")
@@ -56,6 +60,35 @@ class TestFakeProvider(ProviderContract):
         provider.vanish(wanted.name)
         assert provider.present() == await provider.instances() == []
         assert provider.authorized_key(wanted.name) is None
+
+    async def test_what_ran_is_cut_off_by_a_power_cut_until_it_is_started(
+        self, provider: FakeProvider, spec: MakeSpec
+    ) -> None:
+        running, paused, idle = [(await provider.create(spec())).name for _ in range(3)]
+        await provider.start(running)
+        await provider.start(paused)
+        provider.freeze(paused)
+        provider.node.power_cut()
+        seen = {one.name: (one.state, one.cut_off) for one in await provider.instances()}
+        stopped = InstanceState.STOPPED
+        assert seen == {running: (stopped, True), paused: (stopped, True), idle: (stopped, False)}
+        assert not (await provider.start(running)).cut_off
+        provider.cut_off(running)
+        assert (await provider.observe(running)).cut_off
+        provider.halt(paused)
+        assert not (await provider.observe(paused)).cut_off
+
+    async def test_each_time_it_begins_to_run_is_another_life(self, provider: FakeProvider, spec: MakeSpec) -> None:
+        name = (await provider.create(spec())).name
+        assert provider.life(name) is None
+        await provider.start(name)
+        first = provider.life(name)
+        provider.freeze(name)
+        await provider.start(name)
+        assert provider.life(name) == first
+        await provider.stop(name, grace=0)
+        await provider.start(name)
+        assert provider.life(name) not in (None, first)
 
     async def test_a_restarted_server_finds_its_instances(self, provider: FakeProvider, spec: MakeSpec) -> None:
         made = await provider.create(spec())

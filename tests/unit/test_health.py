@@ -105,7 +105,7 @@ async def test_a_look_that_could_not_be_done_changes_nothing(world: World, error
 async def test_a_look_that_does_not_answer_is_a_timeout(world: World) -> None:
     workspace = await up(world)
     world.faults.hang("look")
-    await world.clock.advance(SHOWN)
+    await world.clock.advance(SHOWN + 15)  # first it is found out whether it is the provider that does not answer
     assert told(world, workspace).count("unhealthy") == 1
     with world.store.snapshot() as records:
         [event] = [one for one in records.events.after(0) if one.data.get("health") == "timeout"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
 from itertools import islice
+from typing import Any
 
 import pytest
 
 from nexus_core.ports.provider import InstanceState
 from nexus_lxd import lanes as lanes_module
 from nexus_lxd.connection import endpoint_url
-from nexus_lxd.instances import absent, as_instance, state_of
+from nexus_lxd.instances import absent, as_instance, is_own, seems_cut_off, state_of
 from nexus_lxd.lanes import Lanes, Once
 from nexus_lxd.network import Site, hwaddr
 
@@ -46,6 +48,13 @@ class TestAddresses:
         assert hwaddr(IPv4Address("10.214.0.255")) == "02:6e:0a:d6:00:ff"
 
 
+def record(status: str = "Stopped", address: str | None = None, **config: str) -> dict[str, Any]:
+    """An instance as LXD shows it, with a network card of this address."""
+    made = "2026-01-17T10:30:00.123456789Z"
+    devices = {"eth0": {"ipv4.address": address}} if address else {}
+    return {"name": "a", "status": status, "config": config, "expanded_devices": devices, "created_at": made}
+
+
 class TestRecords:
     @pytest.mark.parametrize(
         ("status", "state"),
@@ -53,7 +62,7 @@ class TestRecords:
             ("Running", InstanceState.RUNNING),
             ("Stopping", InstanceState.RUNNING),
             ("Stopped", InstanceState.STOPPED),
-            ("Frozen", InstanceState.BROKEN),
+            ("Frozen", InstanceState.FROZEN),
             ("Error", InstanceState.BROKEN),
             ("something new", InstanceState.BROKEN),
         ],
@@ -62,8 +71,40 @@ class TestRecords:
         assert state_of({"status": status}) is state
 
     def test_an_address_is_optional(self) -> None:
-        assert as_instance({"name": "a", "status": "Stopped", "config": {}}).address is None
+        assert as_instance(record()).address is None
+        assert as_instance(record()).created_at == datetime(2026, 1, 17, 10, 30, tzinfo=UTC)
         assert absent("a").state is InstanceState.ABSENT
+
+    @pytest.mark.parametrize(
+        ("status", "card", "expected"),
+        [
+            ("Running", "10.0.0.9", InstanceState.RUNNING),
+            ("Running", "10.0.0.8", InstanceState.BROKEN),
+            ("Running", None, InstanceState.BROKEN),
+            ("Stopped", None, InstanceState.STOPPED),
+            ("Frozen", None, InstanceState.FROZEN),
+        ],
+    )
+    def test_one_that_runs_without_its_own_address_is_broken(
+        self, status: str, card: str | None, expected: InstanceState
+    ) -> None:
+        seen = as_instance(record(status, card, **{"user.nexus.address": "10.0.0.9/24"}))
+        assert (seen.state, seen.address) == (expected, "10.0.0.9")
+
+    def test_a_copy_that_somebody_made_is_not_ours(self) -> None:
+        marks = {"user.nexus.server": "me", "user.nexus.uuid": "one"}
+        assert is_own(record(**marks, **{"volatile.uuid": "one"}), "me")
+        assert not is_own(record(**marks, **{"volatile.uuid": "two"}), "me")
+        assert not is_own(record(**marks, **{"volatile.uuid": "one"}), "you")
+        # Made before there was this mark.
+        assert is_own(record(**{"user.nexus.server": "me", "volatile.uuid": "one"}), "me")
+
+    @pytest.mark.parametrize(
+        ("status", "last", "expected"),
+        [("Stopped", "RUNNING", True), ("Stopped", "STOPPED", False), ("Running", "RUNNING", False)],
+    )
+    def test_what_was_not_stopped_is_cut_off(self, status: str, last: str, expected: bool) -> None:
+        assert seems_cut_off({"status": status, "config": {"volatile.last_state.power": last}}) is expected
 
 
 class TestEndpoint:

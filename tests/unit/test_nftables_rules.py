@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nexus_core.errors import PublishFailed
 from nexus_core.ports.port_publisher import Target
-from nexus_nftables.host import Loopback, listening_ports
+from nexus_nftables.host import Loopback, address_of, listening_ports
 from nexus_nftables.rules import Seen, Table
 
 TABLE = Table("k3v9", "br0")
@@ -85,6 +85,16 @@ class TestReading:
         assert seen.intact
         assert seen.foreign == frozenset()
         assert not seen.shares_bridge
+
+    def test_the_address_that_what_leaves_gets(self) -> None:
+        leaving = rule({"snat": {"addr": "10.1.0.1"}}, table=TABLE.name, family="ip", chain="leaving")
+        seen = Seen.read([*own(element(2222), without="leaving"), leaving], TABLE)
+
+        assert seen.intact
+        assert seen.source == "10.1.0.1"
+        assert "snat to 10.1.0.1\n" in TABLE.building({}, "10.1.0.1")
+        # The kernel finds it out where it is not known.
+        assert "masquerade\n" in TABLE.building({})
 
     def test_a_port_at_one_address(self) -> None:
         seen = Seen.read(own(element(2222), at_one=[bound("127.0.0.1", 8080, "10.1.2.4", 80)]), TABLE)
@@ -308,3 +318,8 @@ class TestLoopback:
             Loopback("br0", proc).shut()
 
         assert "CAP_NET_ADMIN" in refusal.value.fix
+
+
+def test_an_interface_has_an_address_or_none() -> None:
+    assert address_of("lo") == "127.0.0.1"
+    assert address_of("nxnothere") is None

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from nexus_core import Policy
 from nexus_core.domain.lifecycle import Status
 from nexus_core.errors import DatabaseBusy, ProviderFailed, ProviderUnavailable, PublishFailed
 from nexus_core.ports.port_publisher import Target
@@ -152,6 +153,7 @@ async def test_old_things_are_forgotten(world: World) -> None:
     await world.clock.advance(60)
     assert world.nexus.list_workspaces(alice, status=Status.DELETED, limit=9, offset=0)[1] == 1
     world.clock.jump(timedelta(days=32).total_seconds())
+    await world.restart()  # a server that has just begun knows of no jump
     await world.clock.advance(ROUND)
     assert world.nexus.list_workspaces(alice, status=Status.DELETED, limit=9, offset=0)[1] == 0
     assert world.nexus.list_tokens(alice, "alice") == []
@@ -182,7 +184,24 @@ async def test_a_workspace_without_a_port_has_none_to_withdraw(world: World) -> 
     """No such workspace is made yet: this is what the reconciler does with one."""
     alice = world.register()
     workspace = await world.running(alice)
+    with world.store.transaction() as records:
+        records.workspaces.update(replace(workspace, ssh_port=None))
+    await world.publisher.restore({})
     world.provider.halt(workspace.container_id)
-    await world.nexus.reconciler._show_as_it_is(replace(workspace, ssh_port=None))
+    await world.nexus.reconciler.reconcile()
     assert world.show(workspace.id).workspace.status is Status.STOPPED
     assert world.faults.count("withdraw") == 0
+
+
+async def test_a_clock_that_jumps_makes_nothing_too_old_to_keep() -> None:
+    async with World(policy=Policy(heartbeat_interval=3600)) as world:
+        alice = world.register()
+        workspace = await world.running(alice)
+        await world.nexus.delete_workspace(alice, workspace.id, force=True)
+        world.clock.jump(timedelta(days=400).total_seconds())
+        await world.clock.advance(timedelta(hours=23).total_seconds())
+        with world.store.snapshot() as records:
+            assert records.workspaces.get(workspace.id) is not None
+        await world.clock.advance(timedelta(hours=3).total_seconds())
+        with world.store.snapshot() as records:
+            assert records.workspaces.get(workspace.id) is None

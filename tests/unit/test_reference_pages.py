@@ -13,6 +13,7 @@ import pytest
 from nexus_cli import error_reference, reference
 from nexus_cli.commands import TABLE
 from nexus_core.errors import NexusError
+from nexus_prometheus import reference as metrics_reference
 from nexus_wiring import reference as settings_reference
 from nexus_wiring.settings import Settings
 
@@ -26,6 +27,7 @@ SOURCES = [path for root in ("src", "src/adapters", "src/entrypoints") for path 
     [
         ("cli.md", reference.page, "nexus_cli.reference"),
         ("errors.md", error_reference.page, "nexus_cli.error_reference"),
+        ("metrics.md", metrics_reference.page, "nexus_prometheus.reference"),
         ("settings.md", settings_reference.page, "nexus_wiring.reference"),
     ],
 )

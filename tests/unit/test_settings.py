@@ -41,10 +41,12 @@ def test_variables_have_their_settings_type() -> None:
         "NEXUS_DEADLINES": '{"wait_for_ssh": 120}',
         "NEXUS_IMAGE_SERVERS": '{"mine": "https://images.example.com"}',
         "NEXUS_LXD_ENDPOINT": "/run/lxd.socket",
+        "NEXUS_METRICS_OPEN": "true",
     }
     settings, warnings = load(None, environ)
     assert (settings.default_cpu, settings.stop_grace, settings.lxd_endpoint) == (4, 2.5, "/run/lxd.socket")
     assert settings.image_servers == {"mine": "https://images.example.com"}
+    assert settings.metrics_open
     policy = settings.policy()
     assert (policy.deadlines[StepName.WAIT_FOR_SSH], policy.deadlines[StepName.CREATE_INSTANCE]) == (120, 900)
     assert warnings == []

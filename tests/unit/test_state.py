@@ -114,6 +114,20 @@ class TestAdministratorSecret:
 
 
 class TestDatabaseKey:
+    def test_one_that_is_not_there_may_be_asked_for_without_making_it(self, held: StateDirectory) -> None:
+        assert held.present_key() is None
+        assert not held.key_file.exists()
+        made = held.database_key()
+        assert held.present_key() == made
+
+    def test_it_may_be_put_into_the_directory_before_all_else(self, tmp_path: Path) -> None:
+        """As one does on a new machine, before a backup is restored."""
+        state = StateDirectory(tmp_path / "state")
+        state.path.mkdir(mode=0o755)
+        state.key_file.write_text("00" * 32)
+        os.close(state.hold())
+        assert mode(state.path) == 0o700
+
     def test_it_is_made_once_and_for_its_owner_alone(self, held: StateDirectory) -> None:
         key = held.database_key()
         assert len(key) == 32

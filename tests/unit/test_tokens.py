@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 
 from nexus_core.domain.token import ApiToken, digest
-from nexus_core.errors import Forbidden, InvalidRequest, TokenNotFound, Unauthorized, UserNotFound
+from nexus_core.errors import (
+    DatabaseBusy,
+    Forbidden,
+    InvalidRequest,
+    NexusError,
+    StoreFailed,
+    TokenNotFound,
+    Unauthorized,
+    UserNotFound,
+)
 from worlds import World, nothing
 
 
@@ -48,6 +58,35 @@ async def test_last_use_is_noted_once_a_minute(world: World) -> None:
     await world.clock.advance(1)
     world.nexus.authenticate(secret)
     assert world.nexus.list_tokens(alice, "alice")[0].last_used_at == first + timedelta(seconds=60)
+
+
+async def test_a_clock_that_was_ahead_does_not_stop_the_noting(world: World) -> None:
+    alice = world.register()
+    _, secret = world.nexus.issue_token(alice, "alice", label="laptop")
+    world.clock.jump(86_400 * 365)
+    world.nexus.authenticate(secret)
+    world.clock.jump(-86_400 * 365)
+    world.nexus.authenticate(secret)
+    assert world.nexus.list_tokens(alice, "alice")[0].last_used_at == world.clock.now()
+
+
+@pytest.mark.parametrize("away", [DatabaseBusy("locked"), StoreFailed("moved away")], ids=lambda error: error.code)
+async def test_a_use_that_cannot_be_noted_refuses_nobody(
+    world: World, away: NexusError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = world.register()
+    _, secret = world.nexus.issue_token(alice, "alice", label="laptop")
+    waited: list[bool] = []
+
+    def failing(*, wait: bool = True) -> NoReturn:
+        waited.append(wait)
+        raise away
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "transaction", failing)
+        assert world.nexus.authenticate(secret).user == alice.user
+    assert waited == [False]
+    assert world.nexus.list_tokens(alice, "alice")[0].last_used_at is None
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 from nexus_fakes.bundles import FakeBundles
 from nexus_fakes.clock import FakeClock
+from nexus_fakes.examiner import FakeExaminer
 from nexus_fakes.faults import Faults, Hang
 from nexus_fakes.ids import FakeIds
 from nexus_fakes.keys import FakeKeys
+from nexus_fakes.meters import FakeMeters
 from nexus_fakes.probe import FakeProbe
 from nexus_fakes.project_files import FakeProjectFiles
 from nexus_fakes.provider import FakeNode, FakeProvider
@@ -34,10 +36,12 @@ from nexus_fakes.workbench import FakeInsides, FakeRepository, FakeWorkbench
 __all__ = [
     "FakeBundles",
     "FakeClock",
+    "FakeExaminer",
     "FakeHost",
     "FakeIds",
     "FakeInsides",
     "FakeKeys",
+    "FakeMeters",
     "FakeNode",
     "FakeProbe",
     "FakeProjectFiles",

@@ -10,7 +10,6 @@ from nexus_core.domain.recipe import Recipe
 from nexus_core.domain.service import CheckType, ServiceSpec
 from nexus_core.domain.service_graph import ServiceGraph
 from nexus_core.errors import NexusError
-from nexus_core.ports.provider import Instance
 from nexus_core.ports.workbench import Checkout, Happening, ServiceEvent
 
 _TRIES = 3  # how often a crashing service is tried until somebody asks for it again
@@ -44,7 +43,7 @@ class Inside:
     services: dict[str, ServiceSpec] = field(default_factory=dict[str, ServiceSpec])
     recipe: Recipe = field(default_factory=Recipe)
     outputs: dict[str, str] = field(default_factory=dict[str, str])  # what the services wrote
-    booted_as: Instance | None = None
+    life: int | None = None  # which one of the container's it is in; None while it does not run
     up: list[str] = field(default_factory=list[str])  # in the order in which they came up
     finished: set[str] = field(default_factory=set[str])  # did their work and ended well
     starting: set[str] = field(default_factory=set[str])
@@ -59,9 +58,9 @@ class Inside:
         """What is up or has done its work: whatever waits for it may go on."""
         return self.finished.union(self.up)
 
-    def boot(self, instance: Instance | None) -> None:
+    def begin_life(self, life: int | None) -> None:
         """Forget what does not outlive a stop."""
-        self.booted_as = instance
+        self.life = life
         self.scripts_over = None
         for gone in (self.up, self.finished, self.starting, self.resting, self.events, self.runs):
             gone.clear()

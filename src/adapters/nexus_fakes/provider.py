@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 from nexus_core.domain.resources import Resources
@@ -14,16 +15,19 @@ from nexus_core.ports.provider import Instance, InstanceSpec, InstanceState, Pro
 from nexus_fakes.faults import Faults
 
 _FIRST_ADDRESS = IPv4Address("10.0.0.2")
+_FIRST_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+_ALIVE = frozenset({InstanceState.RUNNING, InstanceState.FROZEN})
 
 
 @dataclass(slots=True)
 class _Container:
-    """One instance, whose it is, and what was put into it."""
+    """One instance, whose it is, and what was put into it; ``life`` is another number each time it begins to run."""
 
     server_id: str
     instance: Instance
     spec: InstanceSpec
     key: PublicKey
+    life: int = 0
 
 
 class FakeNode:
@@ -48,6 +52,7 @@ class FakeNode:
         self.lost_images: set[str] = set()
         self.containers: dict[str, _Container] = {}
         self._made = 0
+        self._lives = 0
 
     def knows(self, reference: str) -> bool:
         """Whether the reference is a local image or has the form of a remote one."""
@@ -59,12 +64,31 @@ class FakeNode:
         self._made += 1
         return str(_FIRST_ADDRESS + self._made)
 
+    def moment(self) -> datetime:
+        """When the latest instance was made: a second after the one before."""
+        return _FIRST_MOMENT + timedelta(seconds=self._made)
+
+    def power_cut(self) -> None:
+        """Let all that runs end at once, without a word, and stay so until somebody starts it."""
+        for container in self.containers.values():
+            if container.instance.state in _ALIVE:
+                container.instance = replace(container.instance, state=InstanceState.STOPPED, cut_off=True)
+
+    def become(self, name: str, state: InstanceState) -> None:
+        """Let the instance be in this state, whoever brought it there; raises `KeyError`."""
+        container = self.containers[name]
+        if state in _ALIVE and container.instance.state not in _ALIVE:
+            self._lives += 1
+            container.life = self._lives
+        container.instance = replace(container.instance, state=state, cut_off=False)
+
 
 class FakeProvider(WorkspaceProvider):
     """A `WorkspaceProvider` whose instances are records on a `FakeNode`.
 
-    ``available = False`` lets it be away; `halt` and `vanish` play another's hand; `faults` does the
-    rest. `present`, `spec` and `authorized_key` look at what is there without being a call.
+    ``available = False`` lets it be away; `halt`, `freeze`, `cut_off` and `vanish` play another's hand,
+    `FakeNode.power_cut` that of fate; `faults` does the rest. `present`, `spec`, `authorized_key` and `life`
+    look at what is there without being a call.
     """
 
     def __init__(
@@ -97,8 +121,21 @@ class FakeProvider(WorkspaceProvider):
 
     def halt(self, name: str, state: InstanceState = InstanceState.STOPPED) -> None:
         """Let the instance stop, or break, by itself."""
+        self.node.become(name, state)
+
+    def freeze(self, name: str) -> None:
+        """Let somebody pause the instance by hand."""
+        self.node.become(name, InstanceState.FROZEN)
+
+    def cut_off(self, name: str) -> None:
+        """Let the instance have gone down with its machine."""
         container = self.node.containers[name]
-        container.instance = replace(container.instance, state=state)
+        container.instance = replace(container.instance, state=InstanceState.STOPPED, cut_off=True)
+
+    def life(self, name: str) -> int | None:
+        """Which life of all that runs inside this is, also while it is paused; None if it does not run."""
+        container = self._own(name)
+        return container.life if container is not None and container.instance.state in _ALIVE else None
 
     def vanish(self, name: str) -> None:
         """Let somebody remove the instance by hand."""
@@ -128,7 +165,10 @@ class FakeProvider(WorkspaceProvider):
             self.node.containers.pop(spec.name, None)
             if not self.node.knows(spec.image) or spec.image in self.node.lost_images:
                 raise ImageUnavailable(f"The image {spec.image!r} cannot be had")
-            instance = Instance(spec.name, spec.workspace_id, InstanceState.STOPPED, self.node.next_address())
+            address = self.node.next_address()
+            instance = Instance(
+                spec.name, spec.workspace_id, InstanceState.STOPPED, address, created_at=self.node.moment()
+            )
             self.node.containers[spec.name] = _Container(self._server_id, instance, spec, spec.authorized_key)
             await self.faults.reached("create", after=True)
             return instance
@@ -137,7 +177,7 @@ class FakeProvider(WorkspaceProvider):
         async with self._turn(name):
             await self._enter("start")
             container = self._existing(name)
-            container.instance = replace(container.instance, state=InstanceState.RUNNING)
+            self.node.become(name, InstanceState.RUNNING)
             await self.faults.reached("start", after=True)
             return container.instance
 

@@ -10,6 +10,7 @@ from nexus_core.errors import (
     BundleMissing,
     CloneFailed,
     InstanceMissing,
+    InstanceStopped,
     NexusError,
     ProviderFailed,
     ProviderUnavailable,
@@ -108,12 +109,12 @@ class FakeWorkbench(Workbench):
     async def start(self, instance: str, run: Run) -> AsyncGenerator[ServiceEvent, None]:
         inside = await self._enter("start_services", instance)
         told = inside.begin(run.id)
-        booted_as = inside.booted_as
+        life = inside.life
         self.insides.go_on(inside)
         await self.faults.reached("start_services", after=True)
-        while self._runs_as(instance, booted_as):
+        while self._present(instance) and self._provider.life(instance) == life:
             pulse = self.insides.pulse
-            self.insides.go_on(inside)
+            self.inside(instance)
             while told < len(inside.events):
                 told += 1
                 yield inside.events[told - 1]
@@ -145,7 +146,8 @@ class FakeWorkbench(Workbench):
     async def tail(self, instance: str, service: str | None, *, lines: int) -> str:
         if service is None:
             await self.faults.reached("tail")
-            self._present(instance)
+            if self._present(instance).state is InstanceState.FROZEN:
+                raise _stopped(instance)
             text = self.inside(instance).log
         else:
             text = (await self._enter("tail", instance)).outputs.get(service, "")
@@ -158,7 +160,7 @@ class FakeWorkbench(Workbench):
             yield tail.encode()
         inside = self.inside(instance)
         told = len(self._text(inside, service))
-        while self._present(instance).state is InstanceState.RUNNING:
+        while self._present(instance) and self._provider.life(instance) is not None:
             pulse = self.insides.pulse
             text = self._text(inside, service)
             if len(text) > told:
@@ -170,11 +172,10 @@ class FakeWorkbench(Workbench):
         """What is inside the container now; asking counts as no call and meets no fault."""
         inside = self.insides.by_name.setdefault(instance, Inside())
         found = self._listed(instance)
-        running = found if found is not None and found.state is InstanceState.RUNNING else None
-        # A container that was stopped or started is listed as another object.
-        if inside.booted_as is not running:
-            inside.boot(running)
-        if running is not None:
+        life = self._provider.life(instance)
+        if inside.life != life:
+            inside.begin_life(life)
+        if found is not None and found.state is InstanceState.RUNNING:
             self.insides.go_on(inside)
         return inside
 
@@ -185,12 +186,11 @@ class FakeWorkbench(Workbench):
     async def _enter(self, method: str, instance: str) -> Inside:
         await self.faults.reached(method)
         state = self._present(instance).state
+        if state in (InstanceState.STOPPED, InstanceState.FROZEN):
+            raise _stopped(instance)
         if state is not InstanceState.RUNNING:
             raise ProviderFailed(f"{instance} is {state}, so nothing can be done inside")
         return self.inside(instance)
-
-    def _runs_as(self, instance: str, booted_as: Instance | None) -> bool:
-        return self._present(instance) is booted_as
 
     def _present(self, instance: str) -> Instance:
         if not self._provider.available:
@@ -202,6 +202,10 @@ class FakeWorkbench(Workbench):
 
     def _listed(self, instance: str) -> Instance | None:
         return next((one for one in self._provider.present() if one.name == instance), None)
+
+
+def _stopped(instance: str) -> InstanceStopped:
+    return InstanceStopped(f"The container {instance} does not run")
 
 
 def _clone_failed(source: Source, said: str) -> CloneFailed:

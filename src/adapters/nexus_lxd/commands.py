@@ -27,10 +27,11 @@ ENVIRONMENT = {
 # process is coreutils' `timeout`, which kills all that came of the command when its time is over or at an alarm.
 _ALARM = json.dumps({"command": "signal", "signal": int(signal.SIGALRM)})
 _BACKLOG = 16  # pieces of output that wait to be taken, before the command itself has to
-_WAIT = 10  # seconds that LXD is asked to wait for an end at a time
+_WAIT = 2  # seconds that LXD is asked to wait for an end at a time
 _ATTACHING = 5.0  # LXD itself waits no longer
 _AGAIN = 0.1
 _YOUTH = 0.7  # seconds after which a command is sure to run, also on a busy machine
+_STILL_THERE = 4.0  # seconds between two looks at whether LXD still answers
 _ENDING = 4.0  # seconds that a killed command's end is waited for
 _SUCCESS = 200
 _GONE = "It was restarted in the middle of the work."
@@ -69,6 +70,7 @@ class Running:
         self._channels: dict[str, ClientConnection] = {}
         self._pumps: list[asyncio.Task[None]] = []
         self._output: asyncio.Queue[bytes | None] = asyncio.Queue(_BACKLOG)
+        self._watch: asyncio.Task[None] | None = None
         self._writing = 2
         self._started = False
         self._started_at = 0.0
@@ -92,12 +94,16 @@ class Running:
             raise unavailable(_GONE) from error
         with suppress(ConnectionClosed):  # a quick one has ended already
             await self._channels["0"].send("")  # the end of the input
+        self._watch = asyncio.create_task(self._see_that_lxd_answers())
         self._pumps = [asyncio.create_task(self._pump(self._channels[each])) for each in ("1", "2")]
 
     async def piece(self) -> bytes | None:
-        """What the command writes next to either of its outputs, in the order in which it arrives; None at the end."""
+        """What the command writes next to either of its outputs, in the order in which it arrives; None at the end.
+
+        Raises `ProviderUnavailable` when LXD, which keeps its connections also while it hangs, does not answer.
+        """
         while self._writing:
-            piece = await self._output.get()
+            piece = await self._next()
             if piece is not None:
                 return piece
             self._writing -= 1
@@ -126,14 +132,34 @@ class Running:
         self._unwanted = True
         while not self._output.empty():  # so that LXD, which may be waiting to write more, gets to the end
             self._output.get_nowait()
-        if self._started and not self._ended:
+        is_lost = self._watch is not None and self._watch.done()
+        if self._started and not self._ended and not is_lost:
             with suppress(ConnectionClosed, Refusal, ProviderUnavailable, TimeoutError):
                 async with asyncio.timeout(_ENDING):
                     await self._kill()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        helpers = [*self._pumps, self._watch] if self._watch is not None else self._pumps
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
         await asyncio.gather(*map(let_go, self._channels.values()))
+
+    async def _next(self) -> bytes | None:
+        if self._watch is None or not self._output.empty():
+            return await self._output.get()
+        piece = asyncio.ensure_future(self._output.get())
+        try:
+            await asyncio.wait({piece, self._watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not piece.done():
+                self._watch.result()  # which raises
+            return await piece
+        finally:
+            piece.cancel()
+
+    async def _see_that_lxd_answers(self) -> None:
+        while True:
+            await asyncio.sleep(_STILL_THERE)
+            with suppress(Refusal):
+                await self._connection.answers(_STILL_THERE)
 
     async def _open(self, each: str, secrets: Mapping[str, str]) -> None:
         self._channels[each] = await self._connection.channel(self._operation, secrets[each])

@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection
 
 from nexus_lxd.channels import Channels
 from nexus_lxd.errors import LIBRARY_ERRORS, SLOW, Refusal, refused, translated, unavailable
+from nexus_lxd.silence import Silence
 from nexus_lxd.transfers import content_of, opened
 from nexus_lxd.unix_socket import SCHEME, UnixAdapter
 
@@ -29,9 +30,12 @@ JsonObject = dict[str, Any]
 Method = Literal["get", "post", "put", "patch", "delete"]
 
 CONNECT_TIMEOUT = 5.0
-READ_TIMEOUT = 30.0
+# Seconds after which LXD counts as away. Measured on a busy machine, it answers within one; and whoever waits for
+# what comes first to give up and then for an answer of its own is to be told within fifteen that LXD does not answer.
+READ_TIMEOUT = 6.0
+_CHANGE_TIMEOUT = 8.0  # for what LXD does before it answers, such as writing a file
 _SLICE = 1  # seconds that LXD is asked to wait at a time; cancellation is noticed in between
-_LINGER = 60.0  # seconds for an operation that was asked to end and cannot be cancelled
+_LINGER = 10.0  # seconds for an operation that was asked to end and cannot be cancelled
 _DONE = 200  # LXD's operation status codes: below are stages of being under way
 
 
@@ -70,6 +74,7 @@ class Connection:
         self._jobs: set[Future[Any]] = set()
         self._closing = threading.Event()
         self._channels = Channels(self._cert, self._verify)
+        self._silence = Silence()
 
     @property
     def project(self) -> str:
@@ -99,8 +104,17 @@ class Connection:
         scope = {"all-projects": "true"} if all_projects else {"project": self._project}
         query = {**scope, **(params or {})}
         threads = self._urgent if urgent else self._threads
-        job = self._submit(threads, lambda: self._request("get", path, within, params=query).json()["metadata"])
-        return await asyncio.wrap_future(job)
+
+        def ask() -> Any:
+            with self._silence.noticed():
+                return self._request("get", path, within, params=query).json()["metadata"]
+
+        return await asyncio.wrap_future(self._submit(threads, ask))
+
+    async def answers(self, lately: float) -> None:
+        """Return if LXD has answered within these last seconds, or does now; else raise `ProviderUnavailable`."""
+        if not self._silence.answered_within(lately):
+            await self.get()
 
     async def text(self, *path: str, params: Mapping[str, str]) -> str:
         """A file's content as text."""
@@ -132,7 +146,7 @@ class Connection:
         method: Method,
         *path: str,
         params: Mapping[str, str] | None = None,
-        within: float = READ_TIMEOUT,
+        within: float = _CHANGE_TIMEOUT,
         **request: Any,
     ) -> JsonObject:
         """A change that LXD makes, or begins, before it answers: returns its ``metadata``, if there is any."""
@@ -193,10 +207,17 @@ class Connection:
     def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
         if self._closing.is_set():
             raise unavailable("This server is closing its connection.")
-        job = threads.submit(_mapped, work)
+        job = threads.submit(_mapped, work if threads is self._urgent else self._unless_silent(work))
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         return job
+
+    def _unless_silent(self, work: Callable[[], T]) -> Callable[[], T]:
+        def attempt() -> T:
+            self._silence.check()
+            return work()
+
+        return attempt
 
     def _request(self, method: Method, path: tuple[str, ...], within: float, **request: Any) -> requests.Response:
         node = self._client().api
@@ -238,7 +259,7 @@ class Connection:
         began = time.monotonic()
         within, linger = limits
         params = {"project": self._project}
-        body = self._request(method, path, READ_TIMEOUT, params=dict(params), **request).json()
+        body = self._request(method, path, _CHANGE_TIMEOUT, params=dict(params), **request).json()
         operation: JsonObject = body["metadata"]
         address = ("operations", str(operation["id"]))
         asked_to_end: float | None = None
@@ -246,8 +267,7 @@ class Connection:
             now = time.monotonic()
             if asked_to_end is None and (cancelled.is_set() or now - began > within):
                 asked_to_end = now
-                with suppress(*LIBRARY_ERRORS):  # most kinds cannot be cancelled; then they are waited for
-                    self._request("delete", address, READ_TIMEOUT, params=dict(params))
+                self._ask_to_end(address)
             if asked_to_end is not None and now - asked_to_end > linger:
                 break
             slice_of_time = {**params, "timeout": str(_SLICE)}
@@ -261,6 +281,14 @@ class Connection:
                 raise meaning from error
             operation = waited.json()["metadata"]
         return _finished(operation, within)
+
+    def _ask_to_end(self, operation: tuple[str, ...]) -> None:
+        try:
+            self._request("delete", operation, READ_TIMEOUT, params={"project": self._project})
+        except LIBRARY_ERRORS as error:
+            meaning = translated(error)
+            if not isinstance(meaning, Refusal):  # most kinds cannot be cancelled; then they are waited for
+                raise meaning from error
 
 
 def _finished(operation: JsonObject, within: float) -> JsonObject:

@@ -90,6 +90,12 @@ class Refusal(Exception):
         return "already stopped" in self.reason.lower()
 
     @property
+    def not_running(self) -> bool:
+        """Whether nothing can be done inside, as the instance is stopped, stopping or paused."""
+        reason = self.reason.lower()
+        return any(words in reason for words in ("is not running", "is frozen", "is stopped"))
+
+    @property
     def running(self) -> bool:
         """Whether the instance is running, when it was to be started or removed."""
         return "already running" in self.reason.lower() or "is running" in self.reason.lower()

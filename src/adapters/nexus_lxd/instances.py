@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from nexus_core.domain.resources import Resources
-from nexus_core.errors import InstanceMissing
+from nexus_core.errors import InstanceMissing, InstanceStopped
 from nexus_core.ports.provider import Instance, InstanceSpec, InstanceState
 from nexus_lxd.connection import Connection
 from nexus_lxd.errors import Refusal
@@ -14,12 +15,17 @@ from nexus_lxd.errors import Refusal
 # mark for its purpose, or carries another server's, is not touched.
 SERVER = "user.nexus.server"
 WORKSPACE = "user.nexus.workspace"
+ITSELF = "user.nexus.uuid"  # the same as LXD's own id of it: a copy that somebody made has another, and is not ours
 BUILDER = "user.nexus.builder"
 STENCIL = "user.nexus.stencil"  # the fingerprint of the image it stands for; no server's in particular
 FINISHED = "user.nexus.stencil-finished"
 
 # Threads count as processes: a browser test suite or a JVM has a few thousand.
 PROCESSES = "8192"
+
+LXD_UUID: Final = "volatile.uuid"
+# What LXD itself goes by when it comes back after the machine's restart: `RUNNING`, unless the instance was stopped.
+_LAST_POWER: Final = "volatile.last_state.power"
 
 _STATES = {
     "Running": InstanceState.RUNNING,
@@ -28,7 +34,9 @@ _STATES = {
     "Stopping": InstanceState.RUNNING,
     "Aborting": InstanceState.RUNNING,
     "Stopped": InstanceState.STOPPED,
-    # Frozen: somebody paused it. It answers nobody, so it does not run; starting it thaws it.
+    "Frozen": InstanceState.FROZEN,
+    "Freezing": InstanceState.FROZEN,
+    "Thawed": InstanceState.RUNNING,
 }
 
 
@@ -40,8 +48,40 @@ def state_of(record: dict[str, Any]) -> InstanceState:
 def as_instance(record: dict[str, Any]) -> Instance:
     """LXD's record of an instance in the core's terms."""
     config: dict[str, str] = record["config"]
-    address = config.get("user.nexus.address", "").partition("/")[0]
-    return Instance(record["name"], config.get(WORKSPACE, ""), state_of(record), address or None)
+    state = state_of(record)
+    return Instance(
+        name=record["name"],
+        workspace_id=config.get(WORKSPACE, ""),
+        state=InstanceState.BROKEN if state is InstanceState.RUNNING and is_unplugged(record) else state,
+        address=_address(record),
+        cut_off=seems_cut_off(record),
+        # To the second: LXD writes more digits of it than there are in a datetime.
+        created_at=datetime.fromisoformat(f"{record['created_at'][:19]}+00:00"),
+    )
+
+
+def is_unplugged(record: dict[str, Any]) -> bool:
+    """Whether somebody took its network card or gave that another address: nobody reaches it so, and starting mends it.
+
+    Its system goes by the address that it was made with.
+    """
+    card: dict[str, str] = record["expanded_devices"].get("eth0", {})
+    return _address(record) not in (None, card.get("ipv4.address"))
+
+
+def _address(record: dict[str, Any]) -> str | None:
+    """The address that it was made with."""
+    config: dict[str, str] = record["config"]
+    return config.get("user.nexus.address", "").partition("/")[0] or None
+
+
+def seems_cut_off(record: dict[str, Any]) -> bool:
+    """Whether it looks as if it had ended without being stopped.
+
+    So does any instance for half a second after it has stopped, until LXD has cleaned up behind it.
+    """
+    config: dict[str, str] = record["config"]
+    return str(record["status"]) == "Stopped" and config.get(_LAST_POWER) == "RUNNING"
 
 
 def absent(name: str) -> Instance:
@@ -90,7 +130,13 @@ async def existing(connection: Connection, server_id: str, name: str) -> dict[st
     return record
 
 
+def not_running(name: str, record: dict[str, Any]) -> InstanceStopped:
+    """What is raised where something is to be done inside an instance that LXD describes so."""
+    paused = state_of(record) is InstanceState.FROZEN
+    return InstanceStopped(f"The container {name} does not run", why="It is paused." if paused else "")
+
+
 def is_own(record: dict[str, Any], server_id: str) -> bool:
-    """Whether LXD's record of an instance carries this server's mark."""
+    """Whether LXD's record of an instance carries this server's mark, and not only as a copy of one that does."""
     config: dict[str, str] = record["config"]
-    return config.get(SERVER) == server_id
+    return config.get(SERVER) == server_id and config.get(ITSELF, config.get(LXD_UUID)) == config.get(LXD_UUID)

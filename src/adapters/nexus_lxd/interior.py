@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import requests
 
+from nexus_core.errors import InstanceStopped
 from nexus_core.ports.interior import Completed, Interior
 from nexus_core.ports.provider import InstanceState
 from nexus_lxd.commands import Running, running
 from nexus_lxd.connection import Connection
 from nexus_lxd.errors import Refusal, refusals
 from nexus_lxd.files import clear, pull, push, push_file, within_limit
-from nexus_lxd.instances import existing, state_of
-from nexus_lxd.namespaces import Namespaces, NotPossible, Process
+from nexus_lxd.instances import existing, not_running, state_of
+from nexus_lxd.namespaces import Namespaces, NotPossible, Paused, Process
 
 _LONGEST_OUTPUT: Final = 256 * 1024
 _MARGIN: Final = 10.0  # seconds for which a command may go on, at the most, if nobody is left to end it
 _READING: Final = 10.0
 _NO_FILE: Final = 3
+_KILLED: Final = frozenset({-1, 137, 143})  # also how a command ends with its instance
 # Looked at before it is opened: opening a pipe may take for ever.
 _PRINT: Final = f"""\
 exec 2>/dev/null
@@ -51,16 +54,24 @@ class LxdInterior(Interior):
         self._namespaces.close()
 
     async def run(self, name: str, command: Sequence[str], *, within: float) -> Completed:
-        async with asyncio.timeout(within):
-            with refusals(f"The command {command[0]!r} could not be run in {name}"):
-                await self._check(name)
+        with self._attempting(f"The command {command[0]!r} could not be run in {name}", name):
+            await self._check_running(name)
+            # Its time begins here: that LXD does not answer is no fault of the command's.
+            try:
                 async with running(self._connection, name, command, at_most=within + _MARGIN) as begun:
-                    output = await _tail(begun)
-                    return Completed(await begun.exit_code(), output)
+                    async with asyncio.timeout(within):
+                        output = await _tail(begun)
+                        code = await begun.exit_code()
+            except TimeoutError:
+                await self._check_running(name)  # or else it is LXD that did not answer, or all of it is paused
+                raise
+            if code in _KILLED:
+                await self._check_running(name)
+            return Completed(code, output)
 
     async def stream(self, name: str, command: Sequence[str]) -> AsyncGenerator[bytes]:
-        with refusals(f"The command {command[0]!r} could not be run in {name}"):
-            await self._check(name)
+        with self._attempting(f"The command {command[0]!r} could not be run in {name}", name):
+            await self._check_running(name)
             async with running(self._connection, name, command) as begun:
                 while (piece := await begun.piece()) is not None:
                     yield piece
@@ -79,7 +90,7 @@ class LxdInterior(Interior):
             await push_file(self._connection, name, path, source, mode=f"{mode:04o}", uid=uid)
 
     async def read(self, name: str, path: str, *, limit: int) -> bytes | None:
-        with refusals(f"The file {path} could not be read in {name}"):
+        with self._attempting(f"The file {path} could not be read in {name}", name):
             if state_of(await self._check(name)) is InstanceState.STOPPED:
                 return await pull(self._connection, name, path, limit=limit)
             return await self._print(name, path, limit)
@@ -97,11 +108,30 @@ class LxdInterior(Interior):
             return await self._connect(await self._first_process(name), port)
         except NotPossible:
             return None
+        except Paused as error:
+            raise InstanceStopped(f"The container {name} does not run", why="It is paused.") from error
         except ProcessLookupError as error:
-            raise ConnectionRefusedError(f"{name} does not run") from error
+            raise InstanceStopped(f"The container {name} does not run") from error
 
     async def _check(self, name: str) -> dict[str, Any]:
         return await existing(self._connection, self._server_id, name)
+
+    async def _check_running(self, name: str) -> dict[str, Any]:
+        record = await self._check(name)
+        if state_of(record) in (InstanceState.STOPPED, InstanceState.FROZEN):
+            raise not_running(name, record)
+        return record
+
+    @contextmanager
+    def _attempting(self, attempt: str, name: str) -> Generator[None]:
+        """As `refusals`, but says so where the instance went down, or was paused, since it was looked at."""
+        with refusals(attempt):
+            try:
+                yield
+            except Refusal as refusal:
+                if refusal.not_running:
+                    raise InstanceStopped(f"The container {name} does not run") from refusal
+                raise
 
     async def _print(self, name: str, path: str, limit: int) -> bytes | None:
         """A file's content as a command inside prints it, which, unlike LXD's file server, can be ended."""
@@ -116,6 +146,7 @@ class LxdInterior(Interior):
                     content += piece
                 code = await begun.exit_code()
         except TimeoutError as error:
+            await self._check_running(name)
             raise Refusal(requests.codes.gateway_timeout, f"it did not come within {_READING:g} seconds") from error
         if code == _NO_FILE:
             return None

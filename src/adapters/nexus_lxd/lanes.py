@@ -65,8 +65,8 @@ class _Shared(Generic[T]):
 class Once(Generic[T]):
     """Work that many may ask for at once and that is done once for all of them.
 
-    It is cancelled when nobody waits for it any more, and begun anew (after its end) when it is
-    then asked for again.
+    It is cancelled when nobody waits for it any more, which nobody then waits for either, and begun
+    anew (after its end) when it is asked for again.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,6 @@ class Once(Generic[T]):
         except asyncio.CancelledError:
             if shared.waiting == 1:
                 shared.task.cancel()
-                await asyncio.wait({shared.task})
             raise
         finally:
             shared.waiting -= 1

@@ -30,11 +30,30 @@ class NotPossible(Exception):
     """Namespaces of containers cannot be entered from here, or not this one's."""
 
 
-class Process:
-    """The first process of a container, held by a descriptor that never means another process."""
+class Paused(Exception):
+    """The container is frozen: the kernel would answer in place of its programs, as far as it can."""
 
-    def __init__(self, descriptor: int) -> None:
+
+class Process:
+    """The first process of a container, held by a descriptor that never means another process.
+
+    ``freezer`` is the file in which the kernel says whether the container is frozen, if there is one.
+    """
+
+    def __init__(self, descriptor: int, freezer: Path | None = None) -> None:
         self.descriptor: int | None = descriptor
+        self._freezer = freezer
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is frozen; only to be asked where `Namespaces` works."""
+        if self._freezer is None:
+            return False
+        try:
+            said = self._freezer.read_text(encoding="ascii")
+        except OSError:  # the container has just ended
+            return False
+        return "FROZEN" in said or "frozen 1" in said
 
     def close(self) -> None:
         """Let go of it; only to be called where `Namespaces` works."""
@@ -86,7 +105,7 @@ class Namespaces:
     async def socket(self, process: Process, family: AddressFamily) -> Socket:
         """A TCP socket in the process's network namespace, where it stays.
 
-        Raises `ProcessLookupError` if the process has ended, and `NotPossible`.
+        Raises `ProcessLookupError` if the process has ended, `Paused` if it cannot do anything, and `NotPossible`.
         """
         return await self._work(lambda: self._inside(process, family), _close)
 
@@ -137,11 +156,13 @@ class Namespaces:
         except BaseException:
             os.close(descriptor)
             raise
-        return Process(descriptor)
+        return Process(descriptor, freezer_of(groups))
 
     def _inside(self, process: Process, family: AddressFamily) -> Socket:
         if process.descriptor is None or self._home is None:
             raise ProcessLookupError
+        if process.is_paused:
+            raise Paused
         with ExitStack() as undone:
             self._enter(process.descriptor)
             try:
@@ -179,6 +200,16 @@ def is_in_container(groups: str, project: str, name: str) -> bool:
     full = name if project == "default" else f"{project}_{name}"
     # LXC puts a number behind it where a group of an earlier run is still there.
     return re.search(rf"/lxc\.payload\.{re.escape(full)}(-\d+)?(/|$)", groups, re.MULTILINE) is not None
+
+
+def freezer_of(groups: str) -> Path | None:
+    """The file that says whether these control groups, as in /proc/PID/cgroup, are frozen; None if there is none."""
+    for line in groups.splitlines():
+        _, controllers, group = line.split(":", 2)
+        places = {"freezer": f"/sys/fs/cgroup/freezer{group}/freezer.state", "": f"/sys/fs/cgroup{group}/cgroup.events"}
+        if controllers in places and Path(places[controllers]).exists():
+            return Path(places[controllers])
+    return None
 
 
 def _close(job: Future[Process] | Future[Socket]) -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 from nexus_core.domain.resources import Resources
 from nexus_core.domain.user import PublicKey
@@ -21,6 +22,8 @@ from nexus_lxd.errors import Refusal, refusals
 from nexus_lxd.files import push_authorized_key, push_host_key
 from nexus_lxd.images import Images
 from nexus_lxd.instances import (
+    ITSELF,
+    LXD_UUID,
     SERVER,
     WORKSPACE,
     absent,
@@ -29,14 +32,16 @@ from nexus_lxd.instances import (
     find,
     find_own,
     is_own,
+    is_unplugged,
     limits,
+    seems_cut_off,
     size,
     state_of,
 )
 from nexus_lxd.interior import LxdInterior
 from nexus_lxd.lanes import Lanes
 from nexus_lxd.network import Site, is_taken, read_site
-from nexus_lxd.removal import force_stop, hang_up, remove, shut_down
+from nexus_lxd.removal import force_stop, hang_up, remove, shut_down, start
 from nexus_lxd.stencils import NOT_COPIED, Stencils
 
 PUBLIC_IMAGES: Mapping[str, str] = MappingProxyType(
@@ -47,8 +52,10 @@ PUBLIC_IMAGES: Mapping[str, str] = MappingProxyType(
 )
 
 _CREATE_SECONDS = 600
-_START_SECONDS = 180
 _STATUS_SECONDS = 4.5
+_LOOKUP_SECONDS = 2.0
+_REPLUGGING = 5.0  # seconds for an instance that nobody reaches to stop politely
+_SETTLED_AFTER = 2.0  # seconds; LXD needs half a second to write down that an instance has stopped
 
 
 class LxdProvider(WorkspaceProvider):
@@ -124,11 +131,10 @@ class LxdProvider(WorkspaceProvider):
         return ProviderStatus(True, self._node, version=environment["server_version"])
 
     async def check_image(self, reference: str) -> None:
-        try:
-            with refusals(f"The image {reference!r} could not be looked up"):
+        # Whoever asks for a workspace is not kept waiting: it is accepted, and its creation tells.
+        with suppress(ProviderUnavailable, TimeoutError), refusals(f"The image {reference!r} could not be looked up"):
+            async with asyncio.timeout(_LOOKUP_SECONDS):
                 await self._images.check(reference)
-        except ProviderUnavailable:
-            return
 
     async def create(self, spec: InstanceSpec) -> Instance:
         return await self._lanes.run(spec.name, partial(self._create, spec))
@@ -151,12 +157,22 @@ class LxdProvider(WorkspaceProvider):
     async def observe(self, name: str) -> Instance:
         with refusals(f"LXD could not say how {name} is"):
             record = await self._own(name)
+            if record is not None and seems_cut_off(record):
+                await asyncio.sleep(_SETTLED_AFTER)
+                record = await self._own(name)
         return absent(name) if record is None else as_instance(record)
 
     async def instances(self) -> list[Instance]:
         with refusals("LXD could not list its instances"):
-            records = await self._connection.get("instances", params={"recursion": "1"})
-        return [as_instance(record) for record in records if is_own(record, self._server_id)]
+            records = await self._list()
+            if any(map(seems_cut_off, records)):
+                await asyncio.sleep(_SETTLED_AFTER)
+                records = await self._list()
+        return [as_instance(record) for record in records]
+
+    async def _list(self) -> list[dict[str, Any]]:
+        records = await self._connection.get("instances", params={"recursion": "1"})
+        return [record for record in records if is_own(record, self._server_id)]
 
     async def _own(self, name: str) -> dict[str, Any] | None:
         return await find_own(self._connection, self._server_id, name)
@@ -165,15 +181,15 @@ class LxdProvider(WorkspaceProvider):
         with refusals(f"LXD could not create {spec.name}"):
             await self._remove_earlier(spec.name)
             try:
-                address = await self._make(spec)
+                await self._make(spec)
             except Refusal:
                 # What was remembered may no longer be so: image, stencil or network were replaced meanwhile.
                 self._forget()
                 await self._remove_earlier(spec.name)
-                address = await self._make(spec)
+                await self._make(spec)
             await push_host_key(self._connection, spec.name, spec.host_key)
             await push_authorized_key(self._connection, spec.name, spec.authorized_key)
-        return Instance(spec.name, spec.workspace_id, InstanceState.STOPPED, str(address))
+            return as_instance(await existing(self._connection, self._server_id, spec.name))
 
     def _forget(self) -> None:
         self._site = None
@@ -192,8 +208,8 @@ class LxdProvider(WorkspaceProvider):
             )
         await remove(self._connection, name, found)
 
-    async def _make(self, spec: InstanceSpec) -> IPv4Address:
-        """The record and disk of the instance; its address is nobody else's."""
+    async def _make(self, spec: InstanceSpec) -> None:
+        """Make the record and disk of the instance, with an address that is nobody else's."""
         fingerprint = await self._images.ready(spec.image)
         site = self._site = self._site or await read_site(self._connection)
         source = await self._stencils.source(fingerprint, site.pool)
@@ -205,7 +221,8 @@ class LxdProvider(WorkspaceProvider):
             }
             try:
                 if made:
-                    await self._connection.send("patch", "instances", spec.name, json=place)
+                    moved = {"config": site.settings(address), "devices": place["devices"]}
+                    await self._connection.send("patch", "instances", spec.name, json=moved)
                 else:
                     instance = {"name": spec.name, "profiles": ["default"], "source": source, **place}
                     await self._connection.operate("post", "instances", json=instance, within=_CREATE_SECONDS)
@@ -216,7 +233,7 @@ class LxdProvider(WorkspaceProvider):
                 continue
             # Looked at after the fact, so that of two who chose the same address at once at least one notices.
             if not await is_taken(self._connection, address, but=spec.name):
-                return address
+                return
         raise ProviderFailed(
             f"No address is free for {spec.name}",
             why=f"Each one tried in {site.gateway.network} belongs to another instance.",
@@ -224,30 +241,48 @@ class LxdProvider(WorkspaceProvider):
         )
 
     def _marks(self, spec: InstanceSpec) -> dict[str, str]:
-        return {SERVER: self._server_id, WORKSPACE: spec.workspace_id, "user.nexus.hostname": spec.hostname}
+        uuid = str(uuid4())
+        return {
+            SERVER: self._server_id,
+            WORKSPACE: spec.workspace_id,
+            ITSELF: uuid,
+            LXD_UUID: uuid,
+            "user.nexus.hostname": spec.hostname,
+        }
 
     async def _start(self, name: str) -> Instance:
         with refusals(f"LXD could not start {name}"):
             record = await existing(self._connection, self._server_id, name)
-            if state_of(record) is not InstanceState.RUNNING:
-                action = {"action": "unfreeze" if record["status"] == "Frozen" else "start"}
-                try:
-                    await self._connection.operate(
-                        "put", "instances", name, "state", json=action, within=_START_SECONDS
-                    )
-                except Refusal as refusal:
-                    if not refusal.running:
-                        raise
-        return replace(as_instance(record), state=InstanceState.RUNNING)
+            if is_unplugged(record):
+                record = await self._plug_in(name, record)
+            await start(self._connection, name, record)
+        return replace(as_instance(record), state=InstanceState.RUNNING, cut_off=False)
+
+    async def _plug_in(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
+        """Give the instance its network card back; what is inside finds it at its next start."""
+        state = state_of(record)
+        went_by_itself = state is InstanceState.RUNNING and await shut_down(self._connection, name, _REPLUGGING)
+        if state is not InstanceState.STOPPED and not went_by_itself:
+            await force_stop(self._connection, name)
+        address = IPv4Address(as_instance(record).address or "")
+        site = self._site = self._site or await read_site(self._connection)
+        card = {"devices": {"eth0": site.devices(address)["eth0"]}}
+        await self._connection.send("patch", "instances", name, json=card)
+        return await existing(self._connection, self._server_id, name)
 
     async def _stop(self, name: str, grace: float) -> None:
         with refusals(f"LXD could not stop {name}"):
             record = await self._own(name)
             if record is None or state_of(record) is InstanceState.STOPPED:
                 return
-            if state_of(record) is InstanceState.RUNNING and await shut_down(self._connection, name, grace):
+            runs = state_of(record) is InstanceState.RUNNING
+            if state_of(record) is InstanceState.FROZEN and grace:
+                with suppress(Refusal):  # what is paused hears nobody: then it is stopped by force
+                    await start(self._connection, name, record)
+                    runs = True
+            if runs and await shut_down(self._connection, name, grace):
                 return
-            if state_of(record) is InstanceState.RUNNING:
+            if runs:
                 await hang_up(self._connection, name)
             await force_stop(self._connection, name)
 

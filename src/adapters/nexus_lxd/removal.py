@@ -1,4 +1,4 @@
-"""Stopping and removing instances, whatever state they are in."""
+"""Starting, stopping and removing instances, whatever state they are in."""
 
 from __future__ import annotations
 
@@ -8,15 +8,40 @@ from contextlib import suppress
 from typing import Any
 
 from nexus_core.errors import ProviderUnavailable
+from nexus_core.ports.provider import InstanceState
 from nexus_lxd.connection import Connection
 from nexus_lxd.errors import Refusal
-from nexus_lxd.instances import find
+from nexus_lxd.instances import find, state_of
 
 _BUSY_FOR = 60  # tries, half a second apart, while LXD is at other work on the instance
 _TRIES = 3
 _PAUSE = 0.5
 _FIRST_ASKING = 2
+_START_SECONDS = 180
 _STOP_MARGIN = 10  # beyond the grace, for LXD to notice and clean up
+
+
+async def start(connection: Connection, name: str, record: dict[str, Any]) -> None:
+    """Run the instance that LXD described so, or let it go on if it is paused; a running one is fine.
+
+    While LXD is at other work on it, such as starting it by itself after its own restart, that is waited for.
+    """
+    for attempt in range(_BUSY_FOR):
+        if state_of(record) is InstanceState.RUNNING:
+            return
+        action = "unfreeze" if state_of(record) is InstanceState.FROZEN else "start"
+        try:
+            await connection.operate("put", "instances", name, "state", json={"action": action}, within=_START_SECONDS)
+        except Refusal as refusal:
+            if refusal.running:
+                return
+            if not refusal.busy or attempt == _BUSY_FOR - 1:
+                raise
+        else:
+            return
+        await asyncio.sleep(_PAUSE)
+        found = await find(connection, name)
+        record = record if found is None else found
 
 
 async def shut_down(connection: Connection, name: str, grace: float) -> bool:

@@ -8,7 +8,7 @@ For the server ``k3v9…`` and the bridge ``nexusbr0`` the table is::
         chain guard    { … arriving on the bridge from or for 127.0.0.0/8: drop }
         chain arriving { … not from the bridge, for this host: dnat by the maps }
         chain outgoing { … from this host to itself: dnat by the maps }
-        chain leaving  { … from 127.0.0.0/8 out to the bridge: masquerade }
+        chain leaving  { … from 127.0.0.0/8 out to the bridge: snat to the bridge's address }
     }
 
 With it goes ``net.ipv4.conf.nexusbr0.route_localnet=1``, without which the kernel lets no

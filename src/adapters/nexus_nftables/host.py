@@ -1,13 +1,17 @@
-"""What the host's /proc says: who listens, and whether loopback may leave by the bridge."""
+"""What the host says: who listens, which address the bridge has, and whether loopback may leave by it."""
 
 from __future__ import annotations
 
+import fcntl
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from nexus_nftables.errors import loopback_refused
 
 _LISTENING = "0A"
+_SIOCGIFADDR = 0x8915
 
 
 def listening_ports(proc: Path) -> frozenset[int]:
@@ -27,6 +31,16 @@ def _listening(table: Path) -> Iterator[int]:
                 yield int(local.rpartition(":")[2], 16)
     except FileNotFoundError:
         return  # a host without IPv6 has no tcp6
+
+
+def address_of(interface: str) -> str | None:
+    """The interface's first IPv4 address; None while it has none or is not there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            told = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", interface.encode()))
+        except OSError:
+            return None
+    return socket.inet_ntoa(told[20:24])
 
 
 class Loopback:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nexus_core.errors import HostPortTaken, PublishFailed
 from nexus_core.ports.port_publisher import PortPublisher, Target
-from nexus_nftables.host import Loopback, listening_ports
+from nexus_nftables.host import Loopback, address_of, listening_ports
 from nexus_nftables.nft import Nft
 from nexus_nftables.rules import Seen, Table, check_element
 
@@ -58,7 +58,7 @@ class NftablesPublisher(PortPublisher):
     async def restore(self, ports: Mapping[int, Target]) -> None:
         """Publish exactly these, in one step and unchecked for clashes: what was leased is this server's to publish."""
         async with self._changing:
-            await self._nft.apply(self._table.building(ports))
+            await self._nft.apply(self._table.building(ports, address_of(self._table.bridge)))
             self._loopback.open()
 
     async def published(self) -> dict[int, Target]:
@@ -68,7 +68,7 @@ class NftablesPublisher(PortPublisher):
         has come up anew and does not let loopback through: `publish` mends both.
         """
         seen = await self._look()
-        return dict(seen.ports) if seen.intact and not self._loopback.is_shut() else {}
+        return dict(seen.ports) if self._is_whole(seen) and not self._loopback.is_shut() else {}
 
     async def occupied(self) -> frozenset[int]:
         if self._monotonic() >= self._occupied_until:
@@ -111,8 +111,8 @@ class NftablesPublisher(PortPublisher):
             for change in changes:
                 change.weigh(wanted, seen.foreign, listening)
             publishing = any(change.target is not None and change.error is None for change in changes)
-            if publishing and not seen.intact:
-                await self._nft.apply(self._table.building(seen.ports))
+            if publishing and not self._is_whole(seen):
+                await self._nft.apply(self._table.building(seen.ports, address_of(self._table.bridge)))
             if publishing:
                 self._loopback.open()
             if wanted != seen.ports:
@@ -122,6 +122,10 @@ class NftablesPublisher(PortPublisher):
                 change.error = change.error or exc
         for change in changes:
             change.settled = True
+
+    def _is_whole(self, seen: Seen) -> bool:
+        """Whether all rules are in place, and loopback leaves with the address that the bridge has, if it has one."""
+        return seen.intact and address_of(self._table.bridge) in (None, seen.source)
 
     async def _look(self) -> Seen:
         return Seen.read(await self._nft.ruleset(), self._table)

@@ -44,7 +44,7 @@ class Table:
         # nft takes no hyphen in a name; the ids have no underscore, so two ids never share a table.
         return _PREFIX + self.server_id.replace("-", "_")
 
-    def building(self, ports: Mapping[int, Target]) -> str:
+    def building(self, ports: Mapping[int, Target], source: str | None = None) -> str:
         """The script that puts the whole table in place, with exactly these ports, whatever was there.
 
         To connections it is as if the table had always been so: those that are open are known to
@@ -52,7 +52,11 @@ class Table:
 
         A port bound to loopback is looked for only where the host itself connects: a neighbour on the host's network
         can send packets that say 127.0.0.1, and the kernel would turn them away only after this had led them on.
+
+        What leaves from loopback gets ``source``, the bridge's address. The kernel finds that out itself where it is
+        None, but then forgets these connections whenever the bridge loses its address, as it does when LXD starts.
         """
+        leaving = "masquerade" if source is None else f"snat to {source}"
         return f"""\
 add table ip {self.name}
 delete table ip {self.name}
@@ -77,7 +81,7 @@ table ip {self.name} {{
     }}
     chain leaving {{
         type nat hook postrouting priority srcnat; policy accept;
-        oifname "{self.bridge}" ip saddr 127.0.0.0/8 masquerade
+        oifname "{self.bridge}" ip saddr 127.0.0.0/8 {leaving}
     }}
 }}
 {self._elements("add", ports, _element)}"""
@@ -107,14 +111,15 @@ class Seen:
     """What a ruleset says about one server's table and about everybody else's.
 
     ``ports`` is what the server's maps hold, ``intact`` whether all its rules are in place,
-    ``foreign`` the ports that other tables lead elsewhere, and ``shares_bridge`` whether another
-    server's guard watches the same bridge.
+    ``foreign`` the ports that other tables lead elsewhere, ``shares_bridge`` whether another
+    server's guard watches the same bridge, and ``source`` the address that what leaves from loopback gets.
     """
 
     ports: Mapping[int, Target]
     intact: bool
     foreign: frozenset[int]
     shares_bridge: bool
+    source: str | None = None
 
     @classmethod
     def read(cls, ruleset: Iterable[Mapping[str, Any]], table: Table) -> Seen:
@@ -124,6 +129,7 @@ class Seen:
         guards_bridge = shares_bridge = False
         maps: set[str] = set()
         foreign: set[int] = set()
+        source: str | None = None
         for entry in ruleset:
             for kind, body in entry.items():
                 own = (body.get("family"), body.get("table")) == ("ip", table.name)
@@ -133,13 +139,14 @@ class Seen:
                 elif own and kind == "rule":
                     rules[body["chain"]] = rules.get(body["chain"], 0) + 1
                     guards_bridge |= _is_guard_of(table.bridge, body)
+                    source = _source_of(body) or source
                 elif kind == "map":
                     foreign.update(_ports_of_map(body))
                 elif kind == "rule":
                     foreign.update(_ports_of_rule(body["expr"]))
                     shares_bridge |= _is_guard_of(table.bridge, body)
         intact = maps >= {_EVERYWHERE, _BOUND} and guards_bridge and rules == _RULES_IN
-        return cls(ports, intact, frozenset(foreign), shares_bridge)
+        return cls(ports, intact, frozenset(foreign), shares_bridge, source)
 
 
 def check_element(port: int, target: Target) -> None:
@@ -178,6 +185,17 @@ def _targets(elements: Iterable[Any]) -> Iterator[tuple[int, Target]]:
                 yield port, Target(address, inner, on)
             case _:
                 pass  # not of our making, and nothing a rule of ours could use
+
+
+def _source_of(body: Mapping[str, Any]) -> str | None:
+    """The address that a rule of ours gives to what leaves."""
+    for expression in body["expr"]:
+        match expression:
+            case {"snat": {"addr": str(address)}}:
+                return address
+            case _:
+                pass
+    return None
 
 
 def _ports_of_map(body: Mapping[str, Any]) -> Iterator[int]:

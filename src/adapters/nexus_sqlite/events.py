@@ -9,18 +9,40 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from nexus_core.ports.records import Event, Events
+from nexus_core.domain.lifecycle import Status
+from nexus_core.ports.records import Event, Events, RecordedEvent
 from nexus_sqlite.moments import from_micros, to_micros
 
 ADD: Final = "INSERT INTO events (workspace_id, kind, at, data) VALUES (?, ?, ?, ?)"
-_SELECT: Final = "SELECT id, workspace_id, kind, at, data FROM events "
-AFTER: Final = _SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
-AFTER_OF_WORKSPACE: Final = _SELECT + "WHERE workspace_id = ? AND id > ? ORDER BY id LIMIT ?"
+# CROSS JOIN keeps SQLite from going through the workspaces first, and then having to sort.
+_SELECT: Final = """
+SELECT e.id, e.workspace_id, e.kind, e.at, e.data, w.name, u.github_username, u.id
+FROM events AS e CROSS JOIN workspaces AS w ON w.id = e.workspace_id CROSS JOIN users AS u ON u.id = w.user_id
+WHERE e.id > :after AND e.id <= :until
+"""
+# By (is the workspace given, is the owner given).
+_WHERE: Final = {
+    (False, False): "",
+    (False, True): "AND w.user_id = :owner_id ",
+    (True, False): "AND e.workspace_id = :workspace_id ",
+    (True, True): "AND e.workspace_id = :workspace_id AND w.user_id = :owner_id ",
+}
+AFTER_PAGE: Final = {given: f"{_SELECT}{where}ORDER BY e.id LIMIT :limit" for given, where in _WHERE.items()}
+# The table itself does not know the highest id any more once that row is purged.
+NEWEST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+OLDEST: Final = "SELECT min(id) FROM events"
+LATEST_STATUS: Final = """
+SELECT max(e.id)
+FROM (SELECT id, kind, data FROM events WHERE workspace_id = ? ORDER BY id DESC LIMIT 10000) AS e
+WHERE e.kind = 'status' AND json_extract(e.data, '$.status') IN (SELECT value FROM json_each(?))
+"""
 PURGE: Final = "DELETE FROM events WHERE at < ?"
+
+_LAST: Final = 2**63 - 1
 
 
 class SqliteEvents(Events):
@@ -32,15 +54,42 @@ class SqliteEvents(Events):
     def add(self, event: Event) -> None:
         self._connection.execute(ADD, (event.workspace_id, event.kind, to_micros(event.at), json.dumps(event.data)))
 
-    def after(self, event_id: int, *, workspace_id: str | None = None, limit: int = 500) -> Sequence[Event]:
-        if workspace_id is None:
-            rows = self._connection.execute(AFTER, (event_id, limit)).fetchall()
-        else:
-            rows = self._connection.execute(AFTER_OF_WORKSPACE, (workspace_id, event_id, limit)).fetchall()
+    def after(
+        self,
+        event_id: int,
+        *,
+        until: int | None = None,
+        workspace_id: str | None = None,
+        owner_id: str | None = None,
+        limit: int = 500,
+    ) -> Sequence[RecordedEvent]:
+        statement = AFTER_PAGE[workspace_id is not None, owner_id is not None]
+        values = {
+            "after": event_id,
+            "until": _LAST if until is None else until,
+            "workspace_id": workspace_id,
+            "owner_id": owner_id,
+            "limit": limit,
+        }
         return [
-            Event(workspace_id=of, kind=kind, at=from_micros(at), data=json.loads(data), id=number)
-            for number, of, kind, at, data in rows
+            RecordedEvent(
+                of, kind, from_micros(at), json.loads(data), id=number, name=name, owner=owner, owner_id=whose
+            )
+            for number, of, kind, at, data, name, owner, whose in self._connection.execute(statement, values)
         ]
+
+    def newest_id(self) -> int:
+        row = self._connection.execute(NEWEST).fetchone()
+        return int(row[0]) if row else 0
+
+    def oldest_id(self) -> int | None:
+        (oldest,) = self._connection.execute(OLDEST).fetchone()
+        return None if oldest is None else int(oldest)
+
+    def latest_status(self, workspace_id: str, statuses: Collection[Status]) -> int | None:
+        wanted = json.dumps([str(status) for status in statuses])
+        (latest,) = self._connection.execute(LATEST_STATUS, (workspace_id, wanted)).fetchone()
+        return None if latest is None else int(latest)
 
     def purge(self, before: datetime) -> int:
         return self._connection.execute(PURGE, (to_micros(before),)).rowcount

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from nexus_core.errors import SchemaTooNew, StoreFailed
 from nexus_sqlite.connections import immediate
-from nexus_sqlite.schema import CHANGES_0002, TABLES_0001
+from nexus_sqlite.schema import CHANGES_0002, CHANGES_0003, TABLES_0001
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -45,7 +45,13 @@ def m0002_contents(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS: Final = (m0001_tables, m0002_contents)
+def m0003_recovery(db: Database) -> None:
+    """Remember that a backup was restored, and let work wait in the order in which it came."""
+    for statement in CHANGES_0003:
+        db.execute(statement)
+
+
+STEPS: Final = (m0001_tables, m0002_contents, m0003_recovery)
 
 
 def known_steps() -> Migrations:

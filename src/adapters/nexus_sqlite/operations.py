@@ -1,7 +1,8 @@
 """Work under way and work done, in the tables ``operations`` and ``operation_steps``.
 
-"Last" means last added, by rowid: a clock that was set back does not change which operation is the
-workspace's present one. That at most one is not over is held by a unique index.
+"Last" means last added and "oldest" first added, by rowid: a clock that was set back changes neither
+which operation is the workspace's present one nor whose turn it is. That at most one is not over is
+held by a unique index.
 """
 
 from __future__ import annotations
@@ -44,14 +45,11 @@ LATEST: Final = _SELECT + "WHERE workspace_id = ? ORDER BY rowid DESC LIMIT 1"
 # A list of values is one parameter, as JSON, so that no SQL is put together while running.
 _OF_KINDS: Final = "AND kind IN (SELECT value FROM json_each(?))"
 QUEUED: Final = (
-    _SELECT
-    + "WHERE status IN ('queued', 'running') AND status = 'queued' "
-    + _OF_KINDS
-    + " ORDER BY created_at, rowid LIMIT ?"
+    _SELECT + "WHERE status IN ('queued', 'running') AND status = 'queued' " + _OF_KINDS + " ORDER BY rowid LIMIT ?"
 )
 QUEUE_POSITION: Final = """
 SELECT 1 + count(*) FROM operations WHERE status IN ('queued', 'running') AND status = 'queued'
-      AND (created_at, rowid) < (SELECT created_at, rowid FROM operations WHERE id = ?)
+      AND rowid < (SELECT rowid FROM operations WHERE id = ?)
 """
 STEPS: Final = """
 SELECT name, status, started_at, duration_ms, error FROM operation_steps WHERE operation_id = ? ORDER BY position
@@ -63,12 +61,14 @@ COUNT_UNFINISHED: Final = """
 SELECT status, count(*) FROM operations WHERE status IN ('queued', 'running') GROUP BY status
 """
 # From the workspaces' side (CROSS JOIN keeps this order), newest first: few rows are touched before
-# the limit is reached, however many operations there have been.
+# the limit is reached, however many operations there have been. What the steps measured, not the
+# difference of two times of day: the clock may have been set in between.
 CREATION_DURATIONS: Final = """
-SELECT (o.finished_at - o.started_at + 500) / 1000
+SELECT sum(s.duration_ms)
 FROM workspaces AS w CROSS JOIN operations AS o ON o.workspace_id = w.id
-WHERE w.provider = ? AND w.image = ? AND o.kind = 'create' AND o.status = 'succeeded'
-      AND o.started_at IS NOT NULL AND o.finished_at IS NOT NULL
+     CROSS JOIN operation_steps AS s ON s.operation_id = o.id
+WHERE w.provider = ? AND w.image = ? AND o.kind = 'create' AND o.status = 'succeeded' AND s.duration_ms IS NOT NULL
+GROUP BY w.created_at, w.rowid
 ORDER BY w.created_at DESC, w.rowid DESC LIMIT ?
 """
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -46,33 +46,54 @@ class PooledReaders(Readers):
     def __init__(self, connect: Callable[[], sqlite3.Connection], sealing: Sealing) -> None:
         self._connect = connect
         self._sealing = sealing
-        self._idle: deque[Reader] = deque()  # its append and pop are atomic
+        self._idle: list[Reader] = []
+        self._lent = 0
+        self._gate = threading.Lock()
         self._closed = False
 
     def lend(self) -> Reader:
-        try:
-            reader = self._idle.pop()
-        except IndexError:
-            connection = self._connect()
-            reader = Reader(connection, records_over(connection, self._sealing))
-        reader.connection.execute("BEGIN")
+        with self._gate:
+            reader = self._idle.pop() if self._idle else self._new()
+            reader.connection.execute("BEGIN")
+            self._lent += 1
+        return reader
+
+    def lend_new(self) -> Reader:
+        """A reader that remembers nothing of the file; as `lend` otherwise."""
+        with self._gate:
+            reader = self._new()
+            self._lent += 1
         return reader
 
     def take_back(self, reader: Reader) -> None:
-        if reader.connection.in_transaction:  # SQLite may have ended it itself after an error
-            reader.connection.execute("ROLLBACK")
-        if len(self._idle) < _KEPT:
-            self._idle.append(reader)
-        else:
-            reader.connection.close()
-        if self._closed:
-            self.close()
+        with self._gate:
+            self._lent -= 1
+            if reader.connection.in_transaction:  # SQLite may have ended it itself after an error
+                reader.connection.execute("ROLLBACK")
+            if self._closed or len(self._idle) >= _KEPT:
+                reader.connection.close()
+            else:
+                self._idle.append(reader)
+
+    @contextmanager
+    def halted(self) -> Generator[bool]:
+        """Close what is idle and lend nothing meanwhile; whether nothing is lent, and so none is open."""
+        with self._gate:
+            self._close_idle()
+            yield self._lent == 0
 
     def close(self) -> None:
-        self._closed = True
+        with self._gate:
+            self._closed = True
+            self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
-            with suppress(IndexError):  # another thread may have taken the last one in between
-                self._idle.pop().connection.close()
+            self._idle.pop().connection.close()
+
+    def _new(self) -> Reader:
+        connection = self._connect()
+        return Reader(connection, records_over(connection, self._sealing))
 
 
 class WriterAsReader(Readers):

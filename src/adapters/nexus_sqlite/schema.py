@@ -215,3 +215,11 @@ CREATE TABLE recipes ( -- What is done inside a workspace besides its services.
 ) STRICT
 """,
 )
+
+# Work waits in the order in which it was added: one that is ordered by its time would be overtaken by what
+# is added after a clock was set back.
+CHANGES_0003: Final = (
+    "ALTER TABLE server ADD COLUMN restored_at INTEGER /* when this database was put in place from a backup */",
+    "DROP INDEX operations_unfinished",
+    "CREATE INDEX operations_unfinished ON operations (status) WHERE status IN ('queued', 'running')",
+)

@@ -23,11 +23,13 @@ Everything Nexus remembers is in one SQLite file; this page is made from its sch
 `SELECT datetime(created_at / 1000000, 'unixepoch') FROM users`. Columns that hold several values hold JSON.
 The file may be read at any time (`sqlite3 -readonly`); writing to it is for Nexus alone.
 
-To copy it while the server runs, use `sqlite3 FILE ".backup COPY"`: the newest changes may still be in `FILE-wal`.
+To copy it, running or not, use `nexus backup`
+([how to](../how-to/back-up-and-restore.md)): the newest changes may still be in `FILE-wal`.
 
 Sealed columns hold secrets, encrypted with the key in a file beside the database. Nexus opens the database with
 that key only: keep a copy of it too, apart from those of the database. Without it the secrets are lost, and only
-they: stop the server, have `sqlite3 FILE` do this, and start it with a new key.
+they: stop the server, have `sqlite3 FILE` do this, and start it with a new key. (Of a backup that is to be restored,
+do it in a copy of the backup.)
 
 ```sql
 {without_key}

@@ -12,11 +12,15 @@ from nexus_core.ports.workbench import Look
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _LONGEST_LINE = 4096
+_ANY_ANSWER = 5.0
 WELL = Look(Health.HEALTHY)
 
 
 async def look_from_outside(interior: Interior, instance: str, service: ServiceSpec) -> Look | None:
-    """What an ``http`` or ``tcp`` check says; None where no connection can be made from here."""
+    """What an ``http`` or ``tcp`` check says; None where no connection can be made from here.
+
+    Raises what the instance is asked in vain with if it is that, and not the service, that does not answer.
+    """
     check = service.health_check
     try:
         async with asyncio.timeout(check.timeout):
@@ -31,6 +35,8 @@ async def look_from_outside(interior: Interior, instance: str, service: ServiceS
                 with suppress(OSError):
                     await writer.wait_closed()
     except TimeoutError:
+        with suppress(TimeoutError):
+            await interior.run(instance, ["true"], within=_ANY_ANSWER)
         return Look(Health.TIMEOUT, f"No answer within {check.timeout:g} seconds")
     except ConnectionRefusedError:
         return Look(Health.UNHEALTHY, f"Nothing accepts connections at port {service.port}")

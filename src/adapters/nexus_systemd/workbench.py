@@ -9,7 +9,7 @@ from typing import Final
 
 from nexus_core.domain.recipe import Recipe
 from nexus_core.domain.service import CheckType, Health, ServiceSpec
-from nexus_core.errors import InvalidConfig, ProviderFailed, SetupFailed
+from nexus_core.errors import InstanceStopped, InvalidConfig, ProviderFailed, SetupFailed
 from nexus_core.ports.interior import Interior
 from nexus_core.ports.workbench import Checkout, Look, Run, ServiceEvent, Source, Workbench
 from nexus_systemd.archive import TOOLS, pack, tool, unpack
@@ -32,10 +32,12 @@ _RUNNING = "active"
 _FINISHED = "finished"
 
 # Marks where the run begins, unless it has begun; then everything that does not run is started, and what happens is
-# told from the first line on. Crashes of earlier runs count no longer.
+# told from the first line on. Crashes of earlier runs count no longer. SSH answers before systemd has made the folder
+# after a boot; and the file is dev's from its first moment, for services may be writing to it in the next.
 _START = f"""
 events=/run/nexus/events
-touch "$events" && chown dev: "$events"
+[ -d /run/nexus ] || install -d -m 0755 -o dev -g dev /run/nexus
+[ -e "$events" ] || runuser -u dev -- touch "$events"
 if ! grep -qxF -e "$1" "$events"; then
     rm -rf /run/nexus/crashes
     echo "$1" >>"$events"
@@ -170,7 +172,7 @@ class SystemdWorkbench(Workbench):
         try:
             command = ["/bin/sh", "-c", _TAIL, "tail", str(lines), LOG]
             return (await self._interior.run(instance, command, within=_SECONDS)).output
-        except ProviderFailed:
+        except (ProviderFailed, InstanceStopped):
             # It does not run; then the file can be read as a whole, if it is not too long.
             content = await self._interior.read(instance, LOG, limit=_LONGEST_LOG) or b""
         written = content.decode(errors="replace").splitlines(keepends=True)

@@ -19,6 +19,9 @@ PAGE: Final = 200
 SLOW: Final = 300.0
 """Seconds that stopping, deleting and exchanging a key may take: they answer when the work is done."""
 
+_SILENCE: Final = 20.0
+"""Seconds after which an event stream without a sign of life is taken for broken; there is one every 15."""
+
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 
 
@@ -69,11 +72,28 @@ class Api:
     @contextmanager
     def text(self, *path: str, query: Mapping[str, str | int | None] | None = None) -> Generator[Iterator[bytes]]:
         """Text as it comes, for as long as the server has some; asked for once."""
+        with self._streamed(_target(path, query), "text/plain", self._headers, None) as pieces:
+            yield pieces
+
+    @contextmanager
+    def events(self, *path: str, after: int | None = None) -> Generator[Iterator[bytes]]:
+        """What a stream of events sends, from the event after this one on; asked for once."""
+        headers = self._headers if after is None else {**self._headers, "Last-Event-ID": str(after)}
+        with self._streamed(_target(path, None), "text/event-stream", headers, _SILENCE) as pieces:
+            yield pieces
+
+    @contextmanager
+    def _streamed(
+        self, target: str, kind: str, headers: Mapping[str, str], silence: float | None
+    ) -> Generator[Iterator[bytes]]:
         try:
-            with streamed(self._server, _target(path, query), headers=self._headers, timeout=30.0) as (answer, pieces):
+            with streamed(self._server, target, headers=headers, timeout=30.0, accept=kind, silence=silence) as (
+                answer,
+                pieces,
+            ):
                 if answer.status >= 300:
                     self._understood(answer, 1)
-                elif not answer.headers.get("content-type", "").startswith("text/plain"):
+                elif not answer.headers.get("content-type", "").startswith(kind):
                     raise self._stranger(answer)
                 yield pieces
         except ConnectionLost as exc:

@@ -65,6 +65,17 @@ TABLE: Final = (
         It keeps its files, its host key and its port.
         """,
     ),
+    Command(
+        "events",
+        "nexus_cli.events:events",
+        WORKSPACES,
+        """Print what happens to workspaces, a line for each event, until interrupted.
+
+        One workspace is followed from the beginning of its present or last operation until it is deleted;
+        all are followed from now on. With `--json` each line is the event's JSON. A server that is
+        restarted is waited for, and nothing is left out or printed twice.
+        """,
+    ),
     Command("stop", "nexus_cli.workspaces:stop", WORKSPACES, "Stop a workspace; its files stay."),
     Command("rm", "nexus_cli.workspaces:rm", WORKSPACES, "Delete a workspace and everything in it."),
     Command("services", "nexus_cli.services:services", SERVICES, "List a workspace's services and how they fare."),
@@ -161,6 +172,42 @@ TABLE: Final = (
 
         Settings come from the file, then from NEXUS_ variables, then from these options: the last one
         wins. Requests under way are answered before it ends; workspaces run on without it.
+        """,
+    ),
+    Command(
+        "backup",
+        "nexus_cli.backup:backup",
+        SERVER,
+        """Copy the database to a file, whole and verified, while the server runs or not.
+
+        On the server's machine and as its user. The file is for its owner alone. The key to the secrets in
+        it, `database-key`, is left out on purpose: keep a copy of that elsewhere. Nor is in it what is inside
+        the workspaces.
+        """,
+    ),
+    Command(
+        "restore",
+        "nexus_cli.backup:restore",
+        SERVER,
+        """Put a backup in the database's place, verified and in one step; the server must be stopped.
+
+        What was there is kept beside it. The `database-key` that belongs to the backup must be in the state
+        directory. If anything is wrong, nothing is changed.
+        """,
+    ),
+    Command(
+        "doctor",
+        "nexus_cli.doctor:doctor",
+        SERVER,
+        """Examine everything that a server stands on, and say how to mend what is not well.
+
+        Looks at the server, the host, LXD, nftables and the database, and compares what is there with what
+        the database says: containers, ports and work under way. Reads only, with the server running or not,
+        on the server's machine; not everything can be looked at without root.
+
+        `--fix` mends what is safe, and touches nothing but the server's own: kernel limits (as root), file
+        permissions, the bridge, the server's ports while it does not run, and what was left behind. The exit
+        code is 0 when nothing failed; warnings do not count.
         """,
     ),
     Command("status", "nexus_cli.server:status", SERVER, "Show the server in figures."),

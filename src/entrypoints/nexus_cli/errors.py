@@ -137,7 +137,7 @@ class SshUnusable(CommandError):
 
 
 class CannotServe(CommandError):
-    """The server cannot start, or ended with an error; carries what the core said."""
+    """The server cannot start or ended with an error, or its files cannot be used; carries what the core said."""
 
     def __init__(self, error: Mapping[str, Any], exit_code: ExitCode) -> None:
         super().__init__(error["what"], why=error["why"], fix=error["fix"], details=error["details"])

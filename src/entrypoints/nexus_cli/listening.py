@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import ClassVar
 
 from nexus_core.errors import Conflict, Invalid
 
 _BACKLOG = 2048
+_FIRST_HANDED_OVER = 3
 
 
 class AddressInUse(Conflict):
@@ -28,9 +30,13 @@ class AddressUnusable(Invalid):
 def listen(address: tuple[str, int]) -> socket.socket:
     """A socket that listens on host and port; port 0 takes a free one.
 
-    It listens at once, so that a second server cannot take the address too, and so that early
-    clients wait instead of being refused. Raises `AddressInUse` or `AddressUnusable`.
+    One that was handed over, by systemd or by the server that ran before, is taken instead. It
+    listens at once, so that a second server cannot take the address too, and so that early clients
+    wait instead of being refused. Raises `AddressInUse` or `AddressUnusable`.
     """
+    handed_over = _handed_over()
+    if handed_over is not None:
+        return handed_over
     host, port = address
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(
@@ -48,6 +54,26 @@ def listen(address: tuple[str, int]) -> socket.socket:
         if exc.errno == errno.EADDRINUSE:
             raise AddressInUse(f"Nexus cannot listen on {host}:{port}", why="Another program does already.") from exc
         raise AddressUnusable(f"Nexus cannot listen on {host}:{port}", why=f"{exc.strerror}.") from exc
+    sock.setblocking(False)
+    return sock
+
+
+def hand_over(sock: socket.socket) -> None:
+    """Leave the socket to the program that takes this process's place next, where `listen` finds it."""
+    os.dup2(sock.fileno(), _FIRST_HANDED_OVER)
+    os.set_inheritable(_FIRST_HANDED_OVER, True)  # dup2 leaves it as it is where the two are one
+    os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+
+
+def _handed_over() -> socket.socket | None:
+    """The socket that whoever started this process listens on already, as sd_listen_fds(3) has it."""
+    number, process = os.environ.pop("LISTEN_FDS", "0"), os.environ.pop("LISTEN_PID", "")
+    if number == "0" or process != str(os.getpid()):
+        return None
+    if number != "1":
+        raise AddressUnusable(f"{number} sockets were handed over, and one is served", fix="Hand over one.")
+    sock = socket.socket(fileno=_FIRST_HANDED_OVER)
+    sock.set_inheritable(False)
     sock.setblocking(False)
     return sock
 

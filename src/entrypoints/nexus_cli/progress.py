@@ -76,23 +76,31 @@ class LiveSteps:
     """Every step with its state and time, redrawn in place; the running one counts up by itself."""
 
     def __init__(self, name: str, live: Live) -> None:
+        from rich.spinner import Spinner
+
         self._name = name
         self._live = live
+        self._spinner = Spinner("dots")
         self._began: dict[str, float] = {}
         self._last: dict[str, Any] | None = None
+        self._remark = ""
 
     def update(self, workspace: dict[str, Any]) -> None:
         """Draw the workspace as it is now."""
-        self._last = workspace
-        self._live.update(self._drawn(workspace, ""), refresh=True)
+        self._last, self._remark = workspace, ""
+        self._live.update(self, refresh=True)
 
     def away(self, seconds: float) -> None:
         """Draw the last that was known, and since when nothing is."""
         if self._last is not None:
-            self._live.update(self._drawn(self._last, f"the server has not answered for {seconds:.0f} s"), refresh=True)
+            self._remark = f"the server has not answered for {seconds:.0f} s"
+            self._live.update(self, refresh=True)
+
+    def __rich__(self) -> Table | str:
+        """What is drawn, again and again while nothing new is known."""
+        return "" if self._last is None else self._drawn(self._last, self._remark)
 
     def _drawn(self, workspace: dict[str, Any], remark: str) -> Table:
-        from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
@@ -109,7 +117,7 @@ class LiveSteps:
             name, state = step["step"], step["status"]
             if state == "skipped":
                 continue
-            mark = Spinner("dots") if state == "running" else Text(_MARKS.get(state, "?"), status_style(state))
+            mark = self._spinner if state == "running" else Text(_MARKS.get(state, "?"), status_style(state))
             words = Text(visible(name.replace("_", " ")), "" if state != "pending" else "dim")
             steps.add_row(mark, words, Text(self._time(step), "dim"))
         return steps

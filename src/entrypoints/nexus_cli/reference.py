@@ -35,7 +35,7 @@ be repeated are tried three times where the server asks for up to five seconds o
 _CONNECTION: Final = """\
 ## Connection
 
-Every command but `init`, `schema` and `serve` has these options:
+Every command but `init`, `schema`, `serve`, `backup`, `restore` and `doctor` has these options:
 
 """
 _VARIABLES: Final = """\

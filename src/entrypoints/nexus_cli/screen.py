@@ -45,10 +45,17 @@ def _shown(char: str) -> str:
 def json_text(value: Any) -> str:
     """The value as indented JSON; what is not printable is escaped, so that a terminal may show it."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return "".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text)
+    return "".join(char if char == "\n" else _json_escape(char) for char in text)
+
+
+def json_line(value: Any) -> str:
+    """The same on one line."""
+    return "".join(map(_json_escape, json.dumps(value, ensure_ascii=False)))
 
 
 def _json_escape(char: str) -> str:
+    if char.isprintable():
+        return char
     return json.dumps(char)[1:-1] if ord(char) != 0x7F else "\\u007f"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,15 +14,15 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter
 
 from nexus_cli import logs
 from nexus_cli.errors import CannotServe
 from nexus_cli.exit_codes import ExitCode
+from nexus_cli.listening import hand_over, url_of
 from nexus_cli.listening import listen as listen_on
-from nexus_cli.listening import url_of
 from nexus_core.errors import Conflict, Invalid, NexusError, Unavailable
 from nexus_wiring.settings import Settings, load
 
@@ -45,15 +46,17 @@ def serve(
 ) -> int:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM).
 
-    Settings come from the file, then from NEXUS_ variables, then from these options; the last one
-    wins. Workspaces run on while the server is stopped.
+    SIGHUP restarts it in place, as after an upgrade: requests under way are ended well, and whoever
+    connects meanwhile waits and is not refused. Settings come from the file, then from NEXUS_
+    variables, then from these options; the last one wins. Workspaces run on while the server is
+    stopped.
     """
     try:
         chosen = {"listen": listen, "state_dir": None if state_dir is None else str(state_dir)}
         settings, warnings = load(config, os.environ, chosen)
         return run(settings, warnings)
     except NexusError as error:
-        raise _cannot_serve(error) from error
+        raise cannot_serve(error) from error
 
 
 def run(settings: Settings, warnings: list[str], assemble: Callable[[Settings], Container] | None = None) -> int:
@@ -63,27 +66,45 @@ def run(settings: Settings, warnings: list[str], assemble: Callable[[Settings], 
     `NexusError` where the server cannot start.
     """
     os.umask(0o077)
+    _raise_open_files()
     logs.configure(settings.log_level)
     for warning in warnings:
         _log.warning(warning)
-    with listen_on(settings.address) as sock:
-        container = (assemble or wire)(settings)
-        lock = container.state().hold()
-        try:
+    container = (assemble or wire)(settings)
+    # Before the socket: of a second server with the same settings it is the directory that must be told.
+    lock = container.state().hold()
+    try:
+        with listen_on(settings.address) as sock:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(container, settings, sock))
-        finally:
-            os.close(lock)
+                begin_again = runner.run(_serve(container, settings, sock))
+            if begin_again:
+                _replace_this_process(sock)
+    finally:
+        os.close(lock)
     return ExitCode.OK
 
 
-async def _serve(container: Container, settings: Settings, sock: socket.socket) -> None:
-    """Open everything, serve, and close in the opposite order."""
+def _replace_this_process(sock: socket.socket) -> NoReturn:
+    """Begin anew as the program that is installed by now; who connects meanwhile waits at the socket."""
+    hand_over(sock)
+    sys.stderr.flush()
+    # The lock on the state directory ends here, and the new program takes it again.
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # itself, with its own arguments
+
+
+def _raise_open_files() -> None:
+    """Let this process have as many open files as it may: a thousand connections need more than the usual limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _serve(container: Container, settings: Settings, sock: socket.socket) -> bool:
+    """Open everything, serve, and close in the opposite order; whether to begin anew with the same socket."""
     from nexus_http.app import create_app
     from nexus_http.server import serve as serve_http
 
-    stop = asyncio.Event()
-    _stop_on_signals(stop)
+    stop, again = asyncio.Event(), asyncio.Event()
+    _stop_on_signals(stop, again)
     async with AsyncExitStack() as opened:
         store = container.store()
         opened.callback(store.close)
@@ -100,26 +121,41 @@ async def _serve(container: Container, settings: Settings, sock: socket.socket) 
         if resumed:
             _log.info("took up unfinished operations", extra={"operations": resumed})
         release = version(DISTRIBUTION)
-        app = create_app(nexus, public_host=settings.public_host, version=release)
+        app = create_app(
+            nexus,
+            public_host=settings.public_host,
+            version=release,
+            meters=container.meters(),
+            metrics_open=settings.metrics_open,
+        )
         sys.stderr.write(
             f"Nexus {release} listens on {url_of(sock)}; the administrator's token is in {state.admin_token}\n"
         )
         sys.stderr.flush()
-        await serve_http(app, sock=sock, stop=stop)
-        _log.info("stopping")
+        await serve_http(app, sock=sock.dup(), stop=stop)
+        _log.info("restarting" if again.is_set() else "stopping")
+        if not again.is_set():
+            sock.close()
+    return again.is_set()
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    """The first SIGTERM or SIGINT asks for an orderly end; a second one ends at once."""
+def _stop_on_signals(stop: asyncio.Event, again: asyncio.Event) -> None:
+    """The first SIGTERM or SIGINT asks for an orderly end, SIGHUP for a new beginning; a second one ends at once.
+
+    The SIGHUP of a terminal that is closed ends the server as it does other programs.
+    """
     loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT) + (() if sys.stdin and sys.stdin.isatty() else (signal.SIGHUP,))
 
-    def asked() -> None:
+    def asked(number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
+            again.set()
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for each in numbers:
+            loop.remove_signal_handler(each)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+    for number in numbers:
+        loop.add_signal_handler(number, asked, number)
 
 
 async def _close(provider: object) -> None:
@@ -145,7 +181,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _cannot_serve(error: NexusError) -> CannotServe:
+def cannot_serve(error: NexusError) -> CannotServe:
     """The core's error with the exit code of the branch it hangs on."""
     branches = {Invalid: ExitCode.USAGE, Conflict: ExitCode.CONFLICT, Unavailable: ExitCode.TRY_LATER}
     code = next((code for branch, code in branches.items() if isinstance(error, branch)), ExitCode.FAILED)

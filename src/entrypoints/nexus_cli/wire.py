@@ -112,24 +112,31 @@ def send(
 
 @contextmanager
 def streamed(
-    server: Server, path: str, *, headers: Mapping[str, str], timeout: float
+    server: Server,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    accept: str = "text/plain",
+    silence: float | None = None,
 ) -> Generator[tuple[Answer, Iterator[bytes]]]:
     """Ask for text, to be read as it comes for as long as the server has some.
 
     An answer of 300 and above is read whole and has no pieces. ``timeout`` is for the beginning of the answer;
-    after that the server may be silent. Raises what `send` raises, also while the pieces are read.
+    after that the server may be silent for ``silence`` seconds, or as long as it likes. Raises what `send`
+    raises, also while the pieces are read.
     """
     connection = _connect(server, timeout)
     sock = connection.sock  # the connection itself lets go of it once the answer has begun
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     with closing(connection), ExitStack() as stack:
         with _losses():
-            _ask(connection, server, "GET", path, headers={**headers, "Accept": "text/plain, application/json"})
+            _ask(connection, server, "GET", path, headers={**headers, "Accept": f"{accept}, application/json"})
             response = stack.enter_context(closing(connection.getresponse()))
             refused = response.status >= 300
             answer = Answer(response.status, _received(response), response.read() if refused else b"")
             if not response.isclosed():
-                sock.settimeout(None)
+                sock.settimeout(silence)
         yield answer, iter(()) if refused else _pieces(response)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from typing import Final
 
@@ -11,6 +12,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nexus_core.errors import InvalidRequest
+from nexus_http import readers
 from nexus_http.problems import refusal
 from nexus_http.visits import new_request_id
 
@@ -24,6 +26,12 @@ HEAD_PATIENCE: Final = 20.0
 
 STALLED: Final = 2.0
 """Seconds that a client may take nothing of its answer for once the server is told to stop."""
+MOST: Final = 4096
+"""Connections at a time, or half as many as the process may have open files; beyond, idle ones make room."""
+LAST_WORD: Final = 1.0
+"""Seconds that a connection without a request so far may still send one once the server is told to stop."""
+UNSENT: Final = 128 * 1024
+"""Most bytes that the kernel keeps for a client beyond those it has room for: it tells sooner that nothing is taken."""
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
@@ -34,6 +42,9 @@ class Connection(HttpToolsProtocol):
     _in_head: bool = True
     _timer: asyncio.TimerHandle | None = None
     _last_look: asyncio.TimerHandle | None = None
+    _has_asked: bool = False
+    _is_last: bool = False
+    idle_since: float = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -45,7 +56,11 @@ class Connection(HttpToolsProtocol):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+        self.idle_since = self.loop.time()
         self._await_head()
+        if len(self.connections) > min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2):
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
@@ -62,6 +77,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {readers.EXTENSION: self}  # type: ignore[dict-item]  # ours, not one of ASGI's own
         if not self._in_head:
             self._head = 0
             self._await_head()
@@ -69,21 +85,59 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_here()
         super().on_headers_complete()
+        self._has_asked = True
+        if self._is_last:
+            self.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
 
     def shutdown(self) -> None:
-        super().shutdown()
-        self._look_again()
+        if self._has_asked:
+            super().shutdown()
+        else:
+            # The kernel took it for us, and its request is on the way: a reset would be all the answer it gets.
+            self._is_last = True
+            self._head_is_here()
+            self._in_head = True
+            self._timer = self.loop.call_later(LAST_WORD, self.transport.close)
+        self._look_again(STALLED)
 
-    def _look_again(self) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way here."""
+        return not self._has_asked or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        """Close the connection that has been of no use for the longest, so that this one is served."""
+        others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
+        idle = (one for one in others if one.is_idle and not one.transport.is_closing())
+        longest = min(idle, key=lambda one: one.idle_since, default=self)
+        longest.transport.close()
+
+    def untaken(self) -> int:
+        """How many bytes of an answer wait for the client to take them."""
         waiting: int = self.transport.get_write_buffer_size()
-        self._last_look = self.loop.call_later(STALLED, self._drop_if_stalled, waiting)
+        return waiting
 
-    def _drop_if_stalled(self, before: int) -> None:
+    def dismiss(self) -> None:
+        """Let the end of the answer pass, and let go of a client that does not take it either."""
+        self.cycle.keep_alive = False
+        self.flow.resume_writing()
+        self._look_again(readers.PATIENCE)
+
+    def _look_again(self, patience: float) -> None:
+        if self._last_look is not None:
+            self._last_look.cancel()
+        self._last_look = self.loop.call_later(patience, self._drop_if_stalled, self.untaken(), patience)
+
+    def _drop_if_stalled(self, before: int, patience: float) -> None:
         """Let go of a client that has stopped reading: the rest of its answer would never be taken."""
-        if 0 < before <= self.transport.get_write_buffer_size():
+        if 0 < before <= self.untaken():
             self.transport.abort()
         else:
-            self._look_again()
+            self._look_again(patience)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request, and close the connection."""

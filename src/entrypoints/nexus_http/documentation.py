@@ -32,8 +32,10 @@ _HEADERS: Final = {
 @get("/schema/openapi.json", sync_to_thread=False)
 def show_document(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[bytes]:
     """The OpenAPI document."""
-    described = document(request.app.routes, site.version)
-    return Response(msgspec.json.encode(described), media_type="application/json")
+    state = request.app.state
+    if "document" not in state:  # anybody may ask for it, and it takes milliseconds to make
+        state.document = msgspec.json.encode(document(request.app.routes, site.version))
+    return Response(state.document, media_type="application/json")
 
 
 @get("/schema", sync_to_thread=False)

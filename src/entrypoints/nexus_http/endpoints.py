@@ -39,6 +39,7 @@ class Endpoint:
     body_required: bool = True
     query: type[Any] = NoQuery
     idempotency_key: bool = False
+    last_event_id: bool = False
     public: bool = False
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nexus_http.wire import requests, server, services, users, workspace, workspaces
+from nexus_http.wire import events, requests, server, services, users, workspace, workspaces
 
 _KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQ5yRkVBWC5kCVa9Cm0qGZpvcB5QwIYWWwFGi4DrLCh"
 _FINGERPRINT: Final = "SHA256:JxuN8YFRwd3hlYDHKZtw9MTLSgWWIW1I5XYqr7tQ0Tw"
@@ -58,6 +59,12 @@ _API: Final = {
     "url": "http://localhost:23000",
     "depends_on": ["db"],
 }
+_EVENT: Final = {"workspace_id": _ID, "name": "my-project-feature", "owner": "alice", "at": _AT}
+METRICS: Final = """\
+# HELP nexus_workspaces Workspaces that are not deleted, by status.
+# TYPE nexus_workspaces gauge
+nexus_workspaces{status="running"} 5.0
+"""
 
 EXAMPLES: Final[Mapping[Any, Any]] = {
     requests.RegisterUser: {
@@ -207,4 +214,49 @@ EXAMPLES: Final[Mapping[Any, Any]] = {
         "operations": {"queued": 0, "running": 0},
         "providers": {"lxc": {"available": True, "version": "5.0.2", "error": None}},
     },
+    events.StatusEvent: {
+        "id": 1234,
+        "kind": "status",
+        **_EVENT,
+        "status": "creating",
+        "previous": "pending",
+        "error": None,
+    },
+    events.StepEvent: {
+        "id": 1236,
+        "kind": "step",
+        **_EVENT,
+        "operation": "create",
+        "step": "create_instance",
+        "status": "done",
+        "duration_ms": 612,
+        "error": None,
+    },
+    events.ServiceEvent: {
+        "id": 1249,
+        "kind": "service",
+        **_EVENT,
+        "service": "api",
+        "status": "running",
+        "health": "healthy",
+        "error": None,
+    },
+    events.GapMarker: {
+        "kind": "gap",
+        "last_event_id": 17,
+        "oldest_id": 812,
+        "newest_id": 1249,
+        "message": "Not all events after 17 are kept any more. Read the workspaces afresh.",
+    },
+    events.DroppedMarker: {
+        "kind": "dropped",
+        "last_event_id": 1249,
+        "reason": "Nothing was taken from this connection for 30 seconds.",
+    },
 }
+
+STREAM: Final = "retry: 1000\n: heartbeat\n" + "".join(
+    f"id: {example['id']}\nevent: {example['kind']}\ndata: {json.dumps(example, separators=(',', ':'))}\n\n"
+    for example in (EXAMPLES[events.StatusEvent], EXAMPLES[events.StepEvent])
+)
+"""The beginning of an answer that goes on."""

@@ -42,7 +42,7 @@ WORKSPACE_LOGS = Endpoint(
     "written any more, it ends at once.",
     query=requests.LogQuery,
     answers={200: Answer("The last lines.", str)},
-    errors=("workspace_not_found", "provider_unavailable"),
+    errors=("workspace_not_found", "workspace_not_running", "provider_unavailable"),
 )
 
 

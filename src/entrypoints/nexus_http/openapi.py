@@ -14,10 +14,19 @@ from litestar.routes import BaseRoute, HTTPRoute
 
 from nexus_core.errors import NexusError
 from nexus_http.endpoints import Answer, Endpoint, endpoint_of
-from nexus_http.examples import EXAMPLES
-from nexus_http.parameters import HEADERS, IDEMPOTENCY_KEY, REQUEST_ID, path_parameters, query_parameters
+from nexus_http.examples import EXAMPLES, METRICS, STREAM
+from nexus_http.parameters import (
+    HEADERS,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    REQUEST_ID,
+    path_parameters,
+    query_parameters,
+)
 from nexus_http.problems import CODES
+from nexus_http.wire import events
 from nexus_http.wire.problem import Problem
+from nexus_http.wire.server import Metrics
 
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = """
@@ -36,6 +45,7 @@ _TAGS: Final = {
     "Tokens": "What programs show to speak for a user.",
     "Workspaces": "Isolated Linux containers, from creation to removal.",
     "Services": "What workspaces run, and the host ports that lead there.",
+    "Events": "What happens to workspaces, as it happens.",
     "Server": "How the server itself fares.",
 }
 _MEANINGS: Final = {
@@ -54,7 +64,20 @@ _PLAIN: Final[dict[Any, tuple[str, dict[str, Any], str]]] = {
     # Bodies that are not JSON.
     str: ("text/plain", {"type": "string"}, "==> npm ci\nadded 217 packages in 4s\n"),
     bytes: ("application/octet-stream", {"type": "string", "format": "binary"}, ""),
+    Metrics: ("text/plain", {"type": "string"}, METRICS),
+    events.EventStream: (
+        "text/event-stream",
+        {
+            "type": "string",
+            "contentMediaType": "text/event-stream",
+            # No stream as a whole: this is what the `data` of each event in it is.
+            "contentSchema": {"oneOf": [{"$ref": _REF.format(name=kind.__name__)} for kind in events.KINDS]},
+        },
+        STREAM,
+    ),
 }
+_ALSO: Final[dict[Any, str]] = {Metrics: "application/openmetrics-text"}
+"""How a body is written for clients that ask for it."""
 _HEADERS_BY_STATUS: Final = {401: ("WWW-Authenticate",), 405: ("Allow",), 503: ("Retry-After",)}
 _STATUS_OF: Final = {code: status for status, codes in CODES.items() for code in codes}
 
@@ -111,7 +134,8 @@ def _described(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str, Endpoint
 def _types(endpoints: Iterable[Endpoint]) -> list[Any]:
     found: list[Any] = [Problem]
     for endpoint in endpoints:
-        found += [endpoint.body, *(answer.body for answer in endpoint.answers.values())]
+        answered = [answer.body for answer in endpoint.answers.values()]
+        found += [endpoint.body, *answered, *(events.KINDS if events.EventStream in answered else ())]
     return list(dict.fromkeys(one for one in found if one is not None and one not in _PLAIN))
 
 
@@ -120,6 +144,8 @@ def _operation(path: str, method: str, endpoint: Endpoint) -> dict[str, Any]:
     parameters = [*path_parameters(path), *query_parameters(endpoint.query), REQUEST_ID]
     if endpoint.idempotency_key:
         parameters.append(IDEMPOTENCY_KEY)
+    if endpoint.last_event_id:
+        parameters.append(LAST_EVENT_ID)
     operation: dict[str, Any] = {
         "tags": [endpoint.tag],
         "operationId": "_".join([method, *words]).replace("-", "_"),
@@ -146,7 +172,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
 def _content(kind: Any) -> dict[str, Any]:
     if kind in _PLAIN:
         media_type, schema, example = _PLAIN[kind]
-        return {media_type: {"schema": schema, "example": example} if example else {"schema": schema}}
+        content = {media_type: {"schema": schema, "example": example} if example else {"schema": schema}}
+        return {**content, _ALSO[kind]: {"schema": schema}} if kind in _ALSO else content
     schema = {"$ref": _REF.format(name=kind.__name__)}
     return {"application/json": {"schema": schema, "example": EXAMPLES[kind]}}
 

@@ -50,6 +50,14 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
     "example": "0b9c6a1e-2f5d-4a7e-9c43-51f7c2b0a6de",
 }
+LAST_EVENT_ID: Final[dict[str, Any]] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The `id` of the last event that arrived; the answer goes on with the next one.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,20}$"},
+    "example": "1234",
+}
 HEADERS: Final[dict[str, dict[str, Any]]] = {
     "X-Request-ID": {
         "description": "The request's id, as in the server's log.",

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from nexus_core.errors import InternalError, NexusError, NotFound, ProviderUnavailable
 from nexus_http.intake import Intake
+from nexus_http.meters import HttpMeters
 from nexus_http.problems import refusal
 from nexus_http.redaction import without_secrets
 from nexus_http.visits import Visit, begin
@@ -26,13 +27,15 @@ _ROUTED_AS: Final = {
     "HEAD": "GET",
     "OPTIONS": "NONE",
 }
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Reception:
-    """Gives each request its id, logs it when it is answered, and answers where the app could not."""
+    """Gives each request its id, logs and measures it when it is answered, and answers where the app could not."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, meters: HttpMeters) -> None:
         self._app = app
+        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -60,6 +63,16 @@ class Reception:
             await counter.refuse(InternalError("Nexus met a fault of its own"))
         finally:
             _record(routed, visit)
+            self._measure(routed, visit)
+
+    def _measure(self, scope: HTTPScope, visit: Visit) -> None:
+        self._meters.request_answered(
+            method=visit.method if visit.method in _METHODS else "other",
+            route=scope.get("path_template") or "none",
+            status=visit.status,
+            seconds=visit.duration_ms / 1000 if visit.seconds is None else visit.seconds,
+            error=visit.error,
+        )
 
 
 class _Counter:
@@ -72,7 +85,7 @@ class _Counter:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._visit.status = message["status"]
+            self._visit.answered(message["status"])
             headers = [*message["headers"], (b"x-request-id", self._visit.request_id.encode())]
             message = cast("Message", {**message, "headers": headers})
         elif message["type"] == "http.response.body":

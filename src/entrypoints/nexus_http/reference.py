@@ -14,6 +14,7 @@ from litestar.routes import BaseRoute
 
 from nexus_core import Nexus
 from nexus_http.app import create_app
+from nexus_http.meters import HttpMeters
 from nexus_http.openapi import document
 
 _HEAD: Final = """\
@@ -36,7 +37,7 @@ curl -s http://127.0.0.1:3001/api/v1/workspaces \\
 def page() -> str:
     """The page as Markdown, ending with a newline."""
     # Only the routes are looked at: no request is made, so there is nobody to answer one.
-    app = create_app(cast("Nexus", None), public_host="", version="")
+    app = create_app(cast("Nexus", None), public_host="", version="", meters=cast("HttpMeters", None))
     described = document(cast("list[BaseRoute]", app.routes), "")
     about: str = described["info"]["description"]
     return _HEAD + about + "\n" + _TAIL + "\n" + "\n".join(_endpoints(described)) + "\n"
@@ -88,7 +89,7 @@ def _answered(responses: dict[str, Any]) -> Iterator[str]:
     for media_type, shown in success.get("content", {}).items():
         if media_type == "application/json":
             yield f"{_json(shown['example'])}\n"
-        else:
+        elif "example" in shown:
             yield f"```\n{shown['example'].rstrip()}\n```\n"
 
 

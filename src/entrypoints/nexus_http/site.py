@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from nexus_core import Nexus
+from nexus_http.meters import HttpMeters
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The Nexus behind the API, the host that people reach workspaces at, and the version to show.
+    """The Nexus behind the API, the host that people reach workspaces at, the version and the meters to show.
 
     ``stopping`` is set when the server is told to stop: answers that would go on for ever end then. One
-    object, not four: Litestar starts a task group where a handler depends on more than one.
+    object, not five: Litestar starts a task group where a handler depends on more than one.
     """
 
     nexus: Nexus
     public_host: str
     version: str
+    meters: HttpMeters
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -15,16 +15,22 @@ _KEY: Final = "nexus_visit"
 class Visit:
     """What is remembered of a request while it is here."""
 
-    __slots__ = ("began", "caller", "error", "method", "request_id", "status", "workspace_id")
+    __slots__ = ("began", "caller", "error", "method", "request_id", "seconds", "status", "workspace_id")
 
     def __init__(self, method: str, request_id: str) -> None:
         self.method = method
         self.request_id = request_id
         self.began = time.perf_counter()
         self.status: int | None = None
+        self.seconds: float | None = None
         self.caller: str | None = None
         self.workspace_id: str | None = None
         self.error: str | None = None
+
+    def answered(self, status: int) -> None:
+        """The answer begins: what its client takes to read it, or one that goes on for hours, is not our delay."""
+        self.status = status
+        self.seconds = time.perf_counter() - self.began
 
     @property
     def duration_ms(self) -> float:

@@ -8,9 +8,11 @@ from nexus_config import RepositoryFiles
 from nexus_core.nexus import Nexus
 from nexus_host.bundles import FolderBundles
 from nexus_host.clock import SystemClock
+from nexus_host.death import DeathAt
 from nexus_host.ids import RandomIds
 from nexus_lxd.provider import LxdProvider
 from nexus_nftables.publisher import NftablesPublisher
+from nexus_prometheus import PrometheusMeters
 from nexus_sqlite.store import SqliteStore
 from nexus_ssh.keys import AsyncsshKeys
 from nexus_ssh.probe import AsyncsshProbe
@@ -56,6 +58,8 @@ class Container(containers.DeclarativeContainer):
         RepositoryFiles, provider=provider.provided.kind
     )
     bundles: providers.Singleton[FolderBundles] = providers.Singleton(FolderBundles, state.provided.bundles)
+    meters: providers.Singleton[PrometheusMeters] = providers.Singleton(PrometheusMeters)
+    passing: providers.Singleton[DeathAt] = providers.Singleton(DeathAt, settings.provided.die_at)
     nexus: providers.Singleton[Nexus] = providers.Singleton(
         Nexus,
         store=store,
@@ -69,4 +73,6 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         ids=ids,
         policy=settings.provided.policy.call(),
+        meters=meters,
+        passing=passing,
     )

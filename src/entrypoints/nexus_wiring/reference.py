@@ -88,7 +88,7 @@ def _row(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _kind(hint: Any, meta: msgspec.Meta) -> str:
-    words = {str: "text", int: "whole number", float: "number"}
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     if hint in words:
         kind = words[hint]
     else:

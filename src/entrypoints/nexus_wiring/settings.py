@@ -93,6 +93,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "images": "https://images.lxd.canonical.com",
         }
     )
+    die_at: Annotated[
+        str | None, _says("For trials: the fault point at which the server kills itself, the first time it passes it.")
+    ] = None
+    metrics_open: Annotated[bool, _says("Whether `GET /api/v1/metrics` answers without a token.")] = False
     log_level: Annotated[str, _says("debug, info, warning or error.", pattern="^(debug|info|warning|error)$")] = "info"
 
     def policy(self) -> Policy:

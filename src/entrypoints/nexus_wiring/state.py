@@ -48,18 +48,37 @@ class StateDirectory:
     def bundles(self) -> Path:
         return self.path / "bundles"
 
+    @property
+    def key_file(self) -> Path:
+        return self.path / "database-key"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
     def database_key(self) -> bytes:
         """The key that the secrets in the database are sealed with, from ``database-key``; made where there is none.
 
         A copy of the database without this file gives none of them away. Raises `StateDirectoryFailed`.
         """
-        file = self.path / "database-key"
+        key = self.present_key()
+        if key is None:
+            key = secrets.token_bytes(_KEY_BYTES)
+            self._write(self.key_file, key.hex())
+            return key
+        try:
+            self.key_file.chmod(0o600)
+        except OSError as exc:
+            raise StateDirectoryFailed(f"{self.key_file} cannot be closed to others", why=f"{exc.strerror}.") from exc
+        return key
+
+    def present_key(self) -> bytes | None:
+        """The key as `database_key` gives it, with nothing changed; None where there is none."""
+        file = self.key_file
         try:
             key = bytes.fromhex(file.read_text(encoding="ascii"))
-            file.chmod(0o600)
         except FileNotFoundError:
-            key = secrets.token_bytes(_KEY_BYTES)
-            self._write(file, key.hex())
+            return None
         except (OSError, ValueError) as exc:
             raise StateDirectoryFailed(f"{file} cannot be read") from exc
         if len(key) != _KEY_BYTES:
@@ -79,7 +98,7 @@ class StateDirectory:
             if self.path.stat().st_mode & 0o077:
                 self._check_ours()
                 self.path.chmod(0o700)
-            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise StateDirectoryFailed(
                 f"The state directory {self.path} cannot be used", why=f"{exc.strerror}."
@@ -93,7 +112,7 @@ class StateDirectory:
 
     def _check_ours(self) -> None:
         """Raise if closing the directory would take it away from somebody: /tmp, say, or a home."""
-        if not self.database.exists() and any(self.path.iterdir()):
+        if not (self.database.exists() or self.key_file.exists()) and any(self.path.iterdir()):
             raise StateDirectoryFailed(
                 f"{self.path} holds other things and is open to other users",
                 fix="Name a directory of its own with --state-dir; it is made if it is missing.",

@@ -78,13 +78,14 @@ ONCE: Final = frozenset({_N.CREATE_INSTANCE, _N.CLONE_REPOSITORY, _N.RUN_SETUP})
 INSIDE: Final = frozenset({_N.CLONE_REPOSITORY, _N.RUN_SETUP, _N.START_SERVICES})
 """Steps that wait for what goes on inside the workspace, which its own limits bound."""
 
-_STEPS: Final[Mapping[OperationKind, tuple[StepName, ...]]] = {
+STEPS: Final[Mapping[OperationKind, tuple[StepName, ...]]] = {
     OperationKind.CREATE: PROVISIONING,
     OperationKind.START: PROVISIONING,
     OperationKind.STOP: (_N.WITHDRAW_SSH, _N.STOP_INSTANCE),
     OperationKind.DELETE: (_N.WITHDRAW_SSH, _N.DELETE_INSTANCE),
     OperationKind.REKEY: (_N.INSTALL_KEY,),
 }
+"""What each operation goes through; one on a workspace where something is done for good skips that."""
 
 BEGINS_AS: Final[Mapping[OperationKind, Status | None]] = {
     OperationKind.CREATE: Status.CREATING,
@@ -183,7 +184,7 @@ def plan(kind: OperationKind, workspace: Workspace, *, without: Collection[StepN
     done = {name for name in ONCE if name in workspace.provisioned}
     return tuple(
         Step(name, StepStatus.SKIPPED if name in done or name in without else StepStatus.PENDING)
-        for name in _STEPS[kind]
+        for name in STEPS[kind]
     )
 
 

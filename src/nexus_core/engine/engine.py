@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from nexus_core.domain.operation import BEGINS_AS, INSIDE, Operation, OperationKind, OperationStatus, StepName
+from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.deadline import within
+from nexus_core.engine.fault_points import Moment, Passing, of_operation
 from nexus_core.engine.journal import save, workspace_of
 from nexus_core.engine.run import Run
 from nexus_core.engine.steps import Action
-from nexus_core.errors import NexusError, ProviderUnavailable, Unavailable
+from nexus_core.errors import NexusError, ProviderUnavailable, StoreFailed, Unavailable
 from nexus_core.policy import Policy
 from nexus_core.ports.clock import Clock
+from nexus_core.ports.meters import Meters
 from nexus_core.ports.store import Store
 
 _log = logging.getLogger(__name__)
@@ -52,14 +55,23 @@ class Engine:
         clock: Clock,
         actions: Mapping[StepName, Action],
         policy: Policy,
+        is_up: Callable[[Workspace, Operation], Coroutine[Any, Any, bool]],
         ended: Callable[[], None],
+        meters: Meters,
+        passing: Passing,
     ) -> None:
-        """``ended`` is called whenever an operation has come to its end."""
+        """``is_up`` says whether a workspace's container runs.
+
+        ``ended`` is called whenever an operation has come to its end, ``passing`` at each fault point.
+        """
         self._store = store
         self._clock = clock
         self._actions = actions
         self._policy = policy
+        self._is_up = is_up
         self._tell_ended = ended
+        self._meters = meters
+        self._pass = passing
         self._lanes = (
             _Lane(_PROVISION, policy.creations_at_once, policy.creations_at_once + policy.waiting_inside),
             _Lane(_OTHERS, policy.others_at_once, policy.others_at_once),
@@ -114,7 +126,7 @@ class Engine:
                     queued = records.operations.queued(lane.kinds, limit=room)
                 for operation in queued:
                     self._claim(operation)
-        except Unavailable as error:
+        except (Unavailable, StoreFailed) as error:
             _log.warning("cannot take up operations: %s", error, extra={"code": error.code})
 
     def cancel(self, workspace_id: str) -> None:
@@ -129,7 +141,7 @@ class Engine:
     async def completion(self, operation_id: str) -> Operation:
         """The operation once it is over.
 
-        Raises `Unavailable` as soon as it has to wait for the provider or the database, or the
+        Raises why as soon as it has to wait for the provider or the database, and `Unavailable` if the
         engine closes; the operation itself goes on.
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,7 +170,9 @@ class Engine:
         return operation is None or operation.finished_at is not None
 
     def _claim(self, operation: Operation) -> None:
+        self._pass(of_operation(operation.kind, Moment.QUEUED))
         now = self._clock.now()
+        is_resumed = operation.started_at is not None
         operation = replace(operation, status=OperationStatus.RUNNING, started_at=operation.started_at or now)
         with self._store.transaction() as records:
             workspace = workspace_of(records, operation)
@@ -166,12 +180,24 @@ class Engine:
             first = BEGINS_AS[operation.kind]
             if first is not None and workspace.status is not first:
                 save(records, workspace, workspace.become(first, now), now)
-        run = Run(operation, store=self._store, clock=self._clock, actions=self._actions, policy=self._policy)
+        self._pass(of_operation(operation.kind, Moment.CLAIMED))
+        run = Run(
+            operation,
+            is_resumed=is_resumed,
+            is_up=self._is_up,
+            store=self._store,
+            clock=self._clock,
+            actions=self._actions,
+            policy=self._policy,
+            meters=self._meters,
+            passing=self._pass,
+        )
         carried_out = self._carry_out(run, after=self._latest.get(workspace.id))
         task = asyncio.get_running_loop().create_task(carried_out, name=operation.id)
         self._latest[workspace.id] = task
         self._kinds[task] = operation.kind
-        task.add_done_callback(lambda ended: self._ended(ended, operation))
+        began = self._clock.monotonic()
+        task.add_done_callback(lambda ended: self._ended(ended, operation, began))
 
     async def _carry_out(self, run: Run, *, after: asyncio.Task[None] | None) -> None:
         await _let_go(after)
@@ -184,7 +210,7 @@ class Engine:
             self._inside.add(task)
             asyncio.get_running_loop().call_soon(self.admit)
 
-    def _ended(self, task: asyncio.Task[None], operation: Operation) -> None:
+    def _ended(self, task: asyncio.Task[None], operation: Operation, began: float) -> None:
         del self._kinds[task]
         self._inside.discard(task)
         if self._latest.get(operation.workspace_id) is task:
@@ -192,6 +218,9 @@ class Engine:
         if not task.cancelled() and (fault := task.exception()) is not None:
             # Run records every failure of a step; what arrives here is a fault of the engine itself.
             _log.error("operation met a fault", exc_info=fault, extra={"workspace_id": operation.workspace_id})
+        if task.cancelled() and self._open:
+            # Given up for another; a close only interrupts.
+            self._meters.operation_ended(operation.cancelled(self._clock.now()), self._clock.monotonic() - began)
         self._tell_ended()
         if self._open:
             self._resolve(operation.id, None)
@@ -199,7 +228,7 @@ class Engine:
         elif not task.cancelled():
             self._resolve(operation.id, None)
 
-    def _resolve(self, operation_id: str, error: Unavailable | None) -> None:
+    def _resolve(self, operation_id: str, error: NexusError | None) -> None:
         for waiter in self._waiters.pop(operation_id, ()):
             if waiter.done():
                 continue

@@ -11,6 +11,7 @@ from nexus_core.domain.host_ports import Lease, PortKind
 from nexus_core.domain.lifecycle import Status
 from nexus_core.domain.service import Service
 from nexus_core.domain.workspace import Workspace
+from nexus_core.engine.fault_points import FORWARD, UNFORWARD, Passing, unheeded
 from nexus_core.errors import (
     HostPortsExhausted,
     HostPortTaken,
@@ -60,6 +61,7 @@ class Forwards:
     publisher: PortPublisher
     clock: Clock
     policy: Policy
+    passing: Passing = unheeded
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
 
     async def open(self, workspace: Workspace, name: str, *, port: int | None = None) -> Opened:
@@ -83,6 +85,7 @@ class Forwards:
                     occupied = await self.publisher.occupied() | taken
                     before, opened = self._lease(workspace, name, port, occupied, taken)
                     undo = (opened.lease.port, before.mapped_port) if opened.is_new else None
+                    self.passing(FORWARD[0])
                     inner = opened.service.spec.port or 0
                     try:
                         target = Target(instance.address, inner, self.policy.service_address)
@@ -92,6 +95,7 @@ class Forwards:
                         if port is not None:
                             raise
                         taken.add(opened.lease.port)
+                self.passing(FORWARD[1])
                 await self._withdraw_if_stopped(workspace, opened.lease.port)
             except BaseException:
                 if undo is not None:
@@ -99,6 +103,7 @@ class Forwards:
                 raise
             if before.mapped_port is not None and before.mapped_port != opened.lease.port:
                 await self._give_back(workspace.id, before.mapped_port)
+            self.passing(FORWARD[2])
             return opened
 
     async def close(self, workspace: Workspace, name: str) -> bool:
@@ -112,11 +117,13 @@ class Forwards:
             if port is None:
                 return False
             await self.publisher.withdraw(port)
+            self.passing(UNFORWARD[0])
             with self.store.transaction() as records:
                 service = existing_service(records, workspace, name)
                 closed = replace(service, mapped_port=None, spec=replace(service.spec, expose=False))
                 records.services.update(closed)
                 records.leases.release(workspace.id, self.clock.now(), port=port)
+            self.passing(UNFORWARD[1])
             return True
 
     async def tidy(self, workspace: Workspace) -> None:

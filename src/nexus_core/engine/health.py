@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 
 _ROUND = 60.0  # how often it is seen anew which services there are; `nudge` tells when there may be others
 _OFTEN = 1.0  # how often a starting service is looked at, at least
-_LATE = 5.0  # how much longer than its own timeout a look may take before it counts as unanswered
+# How much longer than its own timeout a look may take before it counts as unanswered. The workbench keeps to that
+# timeout by itself; where it takes longer, it is finding out whether it is the provider that does not answer.
+_LATE = 20.0
 _AGAIN = 5.0  # how soon what the database did not answer is asked again
 # Where another service failed, one that waits for its turn still comes up.
 _LOOKED_AFTER = frozenset(ServiceStatus) - {ServiceStatus.STOPPED}

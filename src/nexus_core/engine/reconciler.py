@@ -10,19 +10,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nexus_core.domain.lifecycle import Status
-from nexus_core.domain.service import ServiceStatus
-from nexus_core.domain.workspace import Failure, Workspace
+from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.engine import Engine
-from nexus_core.engine.forwards import Forwards, wanted_targets, withdraw_ports
-from nexus_core.engine.journal import save, show_services
-from nexus_core.errors import InstanceMissing, NexusError
+from nexus_core.engine.forwards import Forwards, wanted_targets
+from nexus_core.engine.observation import Observation
+from nexus_core.errors import NexusError, ProviderUnavailable
 from nexus_core.policy import Policy
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.port_publisher import PortPublisher, Target
-from nexus_core.ports.provider import Instance, InstanceState, ProviderStatus, WorkspaceProvider
+from nexus_core.ports.provider import Instance, ProviderStatus, WorkspaceProvider
 from nexus_core.ports.store import Records, Store
 
 _log = logging.getLogger(__name__)
+
+_JUMP = 3600.0  # seconds; less is a clock that is being put right
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Reconciler:
         provider: WorkspaceProvider,
         publisher: PortPublisher,
         forwards: Forwards,
+        observation: Observation,
         engine: Engine,
         clock: Clock,
         policy: Policy,
@@ -54,10 +56,13 @@ class Reconciler:
         self._provider = provider
         self._publisher = publisher
         self._forwards = forwards
+        self._observation = observation
         self._engine = engine
         self._clock = clock
         self._policy = policy
         self._orphans: dict[str, float] = {}
+        self._offset = clock.now().timestamp() - clock.monotonic()
+        self._trusted_from = clock.monotonic()
         self.heartbeat = Heartbeat(ProviderStatus(available=False, node="local", error="not asked yet"), None)
 
     async def prepare(self) -> None:
@@ -81,12 +86,12 @@ class Reconciler:
 
     async def run(self) -> None:
         """Beat and reconcile until cancelled."""
-        next_round = self._clock.monotonic() + self._jittered()
+        next_round = self._clock.monotonic()  # a server that comes back does not know what went on without it
         while True:
-            await self._clock.sleep(self._policy.heartbeat_interval)
             try:
+                was_away = not self.heartbeat.status.available
                 await self.beat()
-                if self._clock.monotonic() >= next_round:
+                if was_away or self._clock.monotonic() >= next_round:
                     await self.reconcile()
                     next_round = self._clock.monotonic() + self._jittered()
             except NexusError as error:
@@ -94,6 +99,7 @@ class Reconciler:
             except Exception:
                 # A fault here must not end the watch for good.
                 _log.exception("the reconciler met a fault")
+            await self._clock.sleep(self._policy.heartbeat_interval)
 
     async def beat(self) -> None:
         """Ask the provider how it is and remember the answer."""
@@ -103,42 +109,19 @@ class Reconciler:
         self.heartbeat = Heartbeat(replace(status, node=node), seen)
 
     async def reconcile(self) -> None:
-        """One round: the truth about running workspaces, their ports, orphans, and what is too old to keep.
+        """One round: the truth about workspaces, their ports, orphans, and what is too old to keep.
 
         Raises `ProviderUnavailable` before anything is changed if the provider does not answer.
         """
         self._engine.admit()
         self._purge()
         instances = {one.name: one for one in await self._provider.instances()}
+        for workspace in await self._observation.differing(instances.values()):
+            await _try(self._observation.look(workspace))
         with self._store.snapshot() as records:
             running = records.workspaces.with_status({Status.RUNNING})
-        for workspace in running:
-            listed = instances.get(workspace.container_id)
-            if listed is None or listed.state is not InstanceState.RUNNING:
-                await self._show_as_it_is(workspace)
         await self._mend_ports(running, instances)
         await self._remove_orphans(instances.values())
-
-    async def _show_as_it_is(self, workspace: Workspace) -> None:
-        observed = await self._provider.observe(workspace.container_id)
-        if observed.state is InstanceState.RUNNING:
-            return  # the list was older than the workspace's start
-        now = self._clock.now()
-        with self._store.transaction() as records:
-            latest = self._untouched(records, workspace)
-            if latest is None:
-                return
-            if observed.state is InstanceState.STOPPED:
-                note = f"The container stopped by itself or by another's hand ({now:%Y-%m-%d %H:%M} UTC)."
-                stopped = replace(latest.become(Status.STOPPED, now), notes=(*latest.notes, note))
-                save(records, latest, stopped, now)
-            else:
-                gone = InstanceMissing(f"The container {workspace.container_id} is {observed.state}")
-                failure = Failure(gone.code, gone.message, None)
-                save(records, latest, latest.become(Status.ERROR, now, error=failure), now)
-                show_services(records, workspace.id, ServiceStatus.STOPPED, now)
-        _log.warning("container is %s", observed.state, extra={"workspace_id": workspace.id})
-        await withdraw_ports(self._store, self._publisher, workspace)
 
     async def _mend_ports(self, running: Iterable[Workspace], instances: dict[str, Instance]) -> None:
         """Publish again what should be and is not, and withdraw what leads to nothing that may run."""
@@ -175,13 +158,18 @@ class Reconciler:
     async def _remove_orphans(self, instances: Iterable[Instance]) -> None:
         now = self._clock.monotonic()
         with self._store.snapshot() as records:
-            orphans = [one.name for one in instances if not self._is_known(records, one)]
+            orphans = [one.name for one in instances if not (self._is_known(records, one) or self._is_spared(one))]
         self._orphans = {name: self._orphans.get(name, now) for name in orphans}
         for name, since in list(self._orphans.items()):
             if now - since >= self._policy.orphan_grace:
                 _log.warning("removing the container %s, which belongs to no workspace", name)
                 await self._provider.delete(name)
                 del self._orphans[name]
+
+    def _is_spared(self, instance: Instance) -> bool:
+        """Whether the records may once have known it: they were restored from a backup since it was made."""
+        restored = self._store.restored_at
+        return restored is not None and (instance.created_at is None or instance.created_at <= restored)
 
     @staticmethod
     def _is_known(records: Records, instance: Instance) -> bool:
@@ -198,6 +186,8 @@ class Reconciler:
 
     def _purge(self) -> None:
         now = self._clock.now()
+        if self._clock_jumped(now):
+            return
         kept_since = now - timedelta(days=self._policy.retention_days)
         with self._store.transaction() as records:
             records.workspaces.purge_deleted(kept_since)
@@ -205,17 +195,28 @@ class Reconciler:
             records.tokens.purge_expired(kept_since)
             records.idempotency_keys.purge(now - timedelta(hours=self._policy.idempotency_hours))
 
+    def _clock_jumped(self, now: datetime) -> bool:
+        """Whether the wall clock was set within the last day: by a wrong one everything would be too old to keep."""
+        monotonic = self._clock.monotonic()
+        offset = now.timestamp() - monotonic
+        if abs(offset - self._offset) > _JUMP:
+            self._offset, self._trusted_from = offset, monotonic + timedelta(days=1).total_seconds()
+            _log.warning("the clock was set to %s; nothing is called old for a day", f"{now:%Y-%m-%d %H:%M}")
+        return monotonic < self._trusted_from
+
     def _jittered(self) -> float:
         # Not for secrets: it only keeps several servers from asking one node at the same moment.
         return self._policy.reconcile_interval * random.uniform(0.8, 1.2)  # noqa: S311  # see above
 
 
 async def _try(work: Coroutine[Any, Any, None]) -> None:
-    """One port that cannot be had holds up no other."""
+    """One port or container that cannot be mended holds up no other, unless the provider is away altogether."""
     try:
         await work
+    except ProviderUnavailable:
+        raise
     except NexusError as error:
-        _log.warning("could not mend a port: %s", error, extra={"code": error.code})
+        _log.warning("could not mend what differs: %s", error, extra={"code": error.code})
 
 
 # In one that has failed there may be something to mend over SSH.

@@ -22,7 +22,7 @@ from nexus_core.policy import Policy
 from nexus_core.ports.bundles import Bundles
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.port_publisher import PortPublisher, Target
-from nexus_core.ports.provider import InstanceSpec, WorkspaceProvider
+from nexus_core.ports.provider import InstanceSpec, InstanceState, WorkspaceProvider
 from nexus_core.ports.public_keys import PublicKeys
 from nexus_core.ports.ssh_probe import SshProbe
 from nexus_core.ports.store import Store
@@ -67,6 +67,13 @@ class Steps:
             StepName.STOP_INSTANCE: self.stop_instance,
             StepName.DELETE_INSTANCE: self.delete_instance,
         }
+
+    async def is_up(self, workspace: Workspace, operation: Operation) -> bool:
+        """Whether the container runs and its SSH port leads to it: a reboot that LXD undoes takes the port alone."""
+        instance = await self.provider.observe(workspace.container_id)
+        if instance.state is not InstanceState.RUNNING or instance.address is None or workspace.ssh_port is None:
+            return False
+        return (await self.publisher.published()).get(workspace.ssh_port) == Target(instance.address, SSH)
 
     async def create_instance(self, workspace: Workspace, operation: Operation) -> Edit:
         """Make the container with a new host key and the owner's present key inside.

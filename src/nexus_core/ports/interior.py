@@ -20,8 +20,9 @@ class Interior(ABC):
     """Runs commands and moves files inside instances that carry this server's mark.
 
     Commands are given as lists and meet no shell; they run as root inside, never on the host. Every method may
-    raise `ProviderUnavailable` (nothing answers) and `ProviderFailed`, and `InstanceMissing` where there is no
-    such instance. A command whose caller is cancelled is ended, within ten seconds.
+    raise `ProviderUnavailable` (nothing answers) and `ProviderFailed`, `InstanceMissing` where there is no such
+    instance, and `InstanceStopped` where it does not run or is paused, unless its files can be reached all the
+    same. A command whose caller is cancelled is ended, within ten seconds.
     """
 
     @abstractmethod

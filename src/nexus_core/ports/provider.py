@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from nexus_core.domain.resources import Resources
@@ -16,17 +17,23 @@ class InstanceState(StrEnum):
     ABSENT = "absent"
     STOPPED = "stopped"
     RUNNING = "running"
+    FROZEN = "frozen"  # it was paused: it answers nobody, and starting it lets it go on
     BROKEN = "broken"  # it exists, but can neither be said to run nor be started
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One container as the provider reports it; ``address`` is set whenever it is known."""
+    """One container as the provider reports it; ``address`` and ``created_at`` are set whenever they are known.
+
+    ``cut_off`` says of a stopped one that nobody stopped it: the machine or the provider went down while it ran.
+    """
 
     name: str
     workspace_id: str
     state: InstanceState
     address: str | None = None
+    cut_off: bool = False
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

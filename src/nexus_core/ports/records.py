@@ -215,24 +215,63 @@ class Tokens(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a workspace; ``data`` holds JSON values."""
+    """Something that happens to a workspace; ``data`` holds JSON values."""
 
     workspace_id: str
     kind: str
     at: datetime
     data: dict[str, Any] = field(default_factory=dict)
-    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvent(Event):
+    """An event as it was written down: with its number, and the name and owner of its workspace."""
+
+    id: int
+    name: str
+    owner: str
+    owner_id: str
 
 
 class Events(ABC):
-    """What happened, in order; written in the transaction that made it happen."""
+    """What happened, in order; written in the transaction that made it happen.
+
+    Ids grow, have gaps, and are never given out twice. One that can be seen is never joined later by a lower one.
+    """
 
     @abstractmethod
     def add(self, event: Event) -> None: ...
 
     @abstractmethod
-    def after(self, event_id: int, *, workspace_id: str | None = None, limit: int = 500) -> Sequence[Event]:
-        """Those with a higher id, in order."""
+    def after(
+        self,
+        event_id: int,
+        *,
+        until: int | None = None,
+        workspace_id: str | None = None,
+        owner_id: str | None = None,
+        limit: int = 500,
+    ) -> Sequence[RecordedEvent]:
+        """The first of those with a higher id, up to ``until`` if that is given, in order.
+
+        Only the workspace's and only the owner's, where these are given. For an owner all events in
+        between are looked through: ``until`` bounds that.
+        """
+
+    @abstractmethod
+    def newest_id(self) -> int:
+        """The highest id that was ever given out, also if it is purged; 0 before the first."""
+
+    @abstractmethod
+    def oldest_id(self) -> int | None:
+        """The lowest id that is kept, or None if none is."""
+
+    @abstractmethod
+    def latest_status(self, workspace_id: str, statuses: Collection[Status]) -> int | None:
+        """The id of the last ``status`` event that led the workspace into one of these.
+
+        None where it is not among the last 10,000 of the workspace's that are kept.
+        """
 
     @abstractmethod
     def purge(self, before: datetime) -> int: ...

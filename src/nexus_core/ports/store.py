@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 
 from nexus_core.ports.records import (
     Events,
@@ -54,11 +55,18 @@ class Store(ABC):
     def server_id(self) -> str:
         """This server's mark: made with the store and never changed."""
 
+    @property
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[Records]:
+    def restored_at(self) -> datetime | None:
+        """When these records were put in place from a backup: they may know nothing of what is older; else None."""
+
+    @abstractmethod
+    def transaction(self, *, wait: bool = True) -> AbstractContextManager[Records]:
         """Read and write; on leaving, all of it is durable, or after an exception none of it happened.
 
-        Not reentrant. What was written before a normal exit survives a crash and a power loss.
+        Not reentrant. What was written before a normal exit survives a crash and a power loss. Raises
+        before anything is written where it would not be kept. Another process that writes is waited for
+        a fraction of a second, or without ``wait`` not at all.
         """
 
     @abstractmethod
@@ -72,6 +80,14 @@ class Store(ABC):
     @abstractmethod
     def check_writable(self) -> None:
         """Return if a write would succeed now; raises as `transaction` would."""
+
+    @abstractmethod
+    def verify(self) -> None:
+        """Look everything through for damage; takes long and blocks, so call it in a thread of its own.
+
+        Raises `StoreFailed` for damage, and then `transaction` raises the same until another `verify`
+        finds none. Raises as `transaction` would where it cannot be looked at.
+        """
 
     @abstractmethod
     def close(self) -> None:

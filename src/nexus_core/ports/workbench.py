@@ -74,8 +74,8 @@ class Workbench(ABC):
     """Works inside running instances, as the user ``dev`` in ``/home/dev/workspace``.
 
     What is begun here outlives this process: clones, scripts and services go on without it, and a caller that
-    was cancelled has left them going. Every method may raise `ProviderUnavailable`, `ProviderFailed` and
-    `InstanceMissing`. Texts given as commands reach the shell inside unharmed, and nothing else.
+    was cancelled has left them going. Every method may raise `ProviderUnavailable`, `ProviderFailed`,
+    `InstanceMissing` and `InstanceStopped`. Texts given as commands reach the shell inside unharmed, and nothing else.
     """
 
     @abstractmethod

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from nexus_core.domain.token import PREFIX, ApiToken, digest
 from nexus_core.domain.user import Caller
-from nexus_core.errors import Unauthorized
+from nexus_core.errors import DatabaseBusy, StoreFailed, Unauthorized
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.ids import Ids
 from nexus_core.ports.store import Store
@@ -41,10 +42,15 @@ class Authenticate:
             user = records.users.get(token.user_id) if token.user_id is not None else None
         if token.user_id is not None and user is None:
             raise refused
-        if token.last_used_at is None or now - token.last_used_at >= _USE_NOTED_EVERY:
-            with self._store.transaction() as records:
-                records.tokens.used(token.id, now)
+        # The distance: after a clock that was ahead was set back, the time noted last lies in the future.
+        if token.last_used_at is None or abs(now - token.last_used_at) >= _USE_NOTED_EVERY:
+            self._note_use(token.id, now)
         return Caller(user=user, token_id=token.id, scopes=frozenset(token.scopes))
+
+    def _note_use(self, token_id: str, now: datetime) -> None:
+        """Remember that the token was used, if that can be done at once: nobody is refused or kept waiting for it."""
+        with suppress(DatabaseBusy, StoreFailed), self._store.transaction(wait=False) as records:
+            records.tokens.used(token_id, now)
 
 
 class AdmitAdministrator:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from nexus_core.domain.user import Caller
 from nexus_core.engine.forwards import Forwards, Opened, existing_service
+from nexus_core.engine.observation import Observation
 from nexus_core.errors import HostPortTaken, PortForwardNotFound, PortInUse
 from nexus_core.ports.store import Store
+from nexus_core.usecases.presence import in_a_running_container
 from nexus_core.usecases.sight import running_workspace, visible_workspace
 
 
 class ForwardPort:
     """Forwards one service of a running workspace."""
 
-    def __init__(self, *, store: Store, forwards: Forwards) -> None:
+    def __init__(self, *, store: Store, forwards: Forwards, observation: Observation) -> None:
         self._store = store
+        self._observation = observation
         self._forwards = forwards
 
     async def __call__(self, caller: Caller, workspace_id: str, name: str, *, port: int | None = None) -> Opened:
@@ -28,7 +31,8 @@ class ForwardPort:
             existing_service(records, workspace, name)
             running_workspace(workspace)
         try:
-            return await self._forwards.open(workspace, name, port=port)
+            async with in_a_running_container(self._observation, workspace):
+                return await self._forwards.open(workspace, name, port=port)
         except HostPortTaken as exc:
             raise PortInUse(f"Port {port} of the host is in use", why=exc.why, details={"mapped_port": port}) from exc
 

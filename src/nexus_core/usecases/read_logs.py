@@ -8,17 +8,19 @@ from nexus_core.domain.operation import StepName
 from nexus_core.domain.user import Caller
 from nexus_core.domain.workspace import Workspace
 from nexus_core.engine.forwards import existing_service
-from nexus_core.errors import InstanceMissing
+from nexus_core.engine.observation import Observation
 from nexus_core.ports.store import Store
 from nexus_core.ports.workbench import Workbench
+from nexus_core.usecases.presence import in_a_running_container
 from nexus_core.usecases.sight import running_workspace, visible_workspace
 
 
 class ReadLogs:
     """Shows the output of a service, or of the clone and the set-up scripts."""
 
-    def __init__(self, *, store: Store, workbench: Workbench) -> None:
+    def __init__(self, *, store: Store, workbench: Workbench, observation: Observation) -> None:
         self._store = store
+        self._observation = observation
         self._workbench = workbench
 
     async def __call__(self, caller: Caller, workspace_id: str, service: str | None, *, lines: int) -> str:
@@ -28,12 +30,10 @@ class ReadLogs:
         `ProviderFailed`.
         """
         workspace = self._workspace(caller, workspace_id, service)
-        try:
-            return await self._workbench.tail(workspace.container_id, service, lines=lines)
-        except InstanceMissing:
-            if StepName.CREATE_INSTANCE in workspace.provisioned:
-                raise
+        if StepName.CREATE_INSTANCE not in workspace.provisioned:
             return ""
+        async with in_a_running_container(self._observation, workspace):
+            return await self._workbench.tail(workspace.container_id, service, lines=lines)
 
     def follow(
         self, caller: Caller, workspace_id: str, service: str | None, *, lines: int

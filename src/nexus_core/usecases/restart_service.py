@@ -9,18 +9,23 @@ from nexus_core.domain.user import Caller
 from nexus_core.engine.forwards import existing_service
 from nexus_core.engine.health import HealthMonitor
 from nexus_core.engine.journal import save_service
+from nexus_core.engine.observation import Observation
 from nexus_core.errors import InvalidRequest
 from nexus_core.ports.clock import Clock
 from nexus_core.ports.store import Store
 from nexus_core.ports.workbench import Workbench
+from nexus_core.usecases.presence import in_a_running_container
 from nexus_core.usecases.sight import running_workspace, visible_workspace
 
 
 class RestartService:
     """Stops a service of a running workspace and begins to start it; what depends on it goes on."""
 
-    def __init__(self, *, store: Store, workbench: Workbench, monitor: HealthMonitor, clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, workbench: Workbench, observation: Observation, monitor: HealthMonitor, clock: Clock
+    ) -> None:
         self._store = store
+        self._observation = observation
         self._workbench = workbench
         self._monitor = monitor
         self._clock = clock
@@ -37,7 +42,8 @@ class RestartService:
             running_workspace(workspace)
         if service.spec.command is None:
             raise InvalidRequest(f"Service {name!r} has no command, so there is nothing to restart")
-        await self._workbench.restart(workspace.container_id, name)
+        async with in_a_running_container(self._observation, workspace):
+            await self._workbench.restart(workspace.container_id, name)
         now = self._clock.now()
         with self._store.transaction() as records:
             # It takes a while, and somebody may have stopped the workspace meanwhile.

@@ -66,7 +66,9 @@ class RotateKey:
         with self._store.snapshot() as records:
             user = existing_user(records, user_id)
             affected = _running(records, user)
-        if key.fingerprint == user.public_key.fingerprint:
+        # Asked again while the first exchange is under way, or was cut short: it is waited for.
+        is_everywhere = all(one.authorized_fingerprint == key.fingerprint for one in affected)
+        if key.fingerprint == user.public_key.fingerprint and is_everywhere:
             return user
         if affected:
             await require_provider(self._provider)

@@ -98,7 +98,17 @@ class ShowServer:
 
     def __call__(self) -> ServerStatus:
         """The figures; raises `DatabaseBusy` or `StoreFailed` where the database is away."""
+        return self._figures(self.health())
+
+    def known(self) -> tuple[Health, ServerStatus | None]:
+        """Health, and the figures where the database is not away; raises nothing for one that is."""
         health = self.health()
+        try:
+            return health, self._figures(health)
+        except NexusError:
+            return health, None
+
+    def _figures(self, health: Health) -> ServerStatus:
         with self._store.snapshot() as records:
             counts = records.workspaces.count_by_status()
             ssh = PortUse.of(self._policy.ssh_ports, records.leases.held(PortKind.SSH))

@@ -72,7 +72,6 @@ ROWS = [
     Row(403, "forbidden", "POST", "/users/register-github", registering()),
     Row(403, "forbidden", "POST", "/workspaces", {"workspace_name": "x"}, "reader", details={"scopes", "needed"}),
     Row(404, "not_found", "GET", "/no/such/route"),
-    Row(404, "not_found", "GET", "/metrics"),
     Row(404, "not_found", "GET", f"{WEB}/services/web"),
     Row(404, "service_not_found", "GET", f"{WEB}/services/web/logs"),
     Row(404, "service_not_found", "POST", f"{WEB}/services/web/restart"),

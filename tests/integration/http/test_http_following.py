@@ -323,12 +323,12 @@ async def test_of_a_container_that_came_to_nothing_there_is_no_service_to_hear(s
     assert answer.json()["details"] == {"status": "error"}
 
 
-async def test_a_container_that_somebody_removed_is_a_fault(site: Site, scribe: Scribe) -> None:
+async def test_a_container_that_somebody_removed_does_not_run(site: Site, scribe: Scribe) -> None:
     alice = await site.client(bearer(ADMIN_TOKEN))
     site.world.faults.fail("tail", InstanceMissing("There is no instance"), times=None)
     for path in (CLONE, f"{SERVICE}?follow=true"):
         answer = await alice.get(path)
-        assert (answer.status_code, answer.json()["details"]) == (500, {"cause": "instance_missing"})
+        assert (answer.status_code, answer.json()["error"]) == (409, "workspace_not_running")
 
 
 async def test_a_workspace_that_goes_away_ends_what_is_followed(

@@ -57,7 +57,9 @@ CONTRACT: dict[tuple[str, str], tuple[set[int], list[dict[int, set[str]]]]] = {
     ("get", "/workspaces/{workspace_id}"): ({200}, [TOKEN, WORKSPACE]),
     ("get", "/workspaces/{workspace_id}/status"): ({200}, [TOKEN, WORKSPACE]),
     ("get", "/workspaces/{workspace_id}/services"): ({200}, [TOKEN, WORKSPACE]),
-    ("get", "/workspaces/{workspace_id}/logs"): ({200}, [TOKEN, WORKSPACE, AWAY]),
+    ("get", "/workspaces/{workspace_id}/logs"): ({200}, [TOKEN, WORKSPACE, NOT_RUNNING, AWAY]),
+    ("get", "/events"): ({200}, [TOKEN]),
+    ("get", "/workspaces/{workspace_id}/events"): ({200}, [TOKEN, WORKSPACE]),
     ("put", "/workspaces/{workspace_id}/repository-bundle"): (
         {202},
         [TOKEN, BODY, WORKSPACE, {409: {"invalid_status_transition"}}],
@@ -87,6 +89,7 @@ CONTRACT: dict[tuple[str, str], tuple[set[int], list[dict[int, set[str]]]]] = {
     ),
     ("get", "/health"): ({200, 503}, []),
     ("get", "/status"): ({200}, [TOKEN]),
+    ("get", "/metrics"): ({200}, [TOKEN]),
 }
 
 
@@ -223,9 +226,22 @@ async def test_bodies_that_are_not_json_are_described(document: dict[str, Any]) 
         assert parameters["follow"] == {"type": "boolean", "default": False}
         if "{service_name}" in path:
             assert parameters["service_name"]["pattern"] == "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+    metrics = described["get", "/metrics"]["responses"]["200"]["content"]
+    assert list(metrics) == ["text/plain", "application/openmetrics-text"]
     upload = described["put", "/workspaces/{workspace_id}/repository-bundle"]["requestBody"]
     assert upload["required"]
     assert list(upload["content"]) == ["application/octet-stream"]
+
+
+async def test_streams_are_described_with_the_events_in_them(document: dict[str, Any]) -> None:
+    described = operations(document)
+    for path in ("/events", "/workspaces/{workspace_id}/events"):
+        [(media_type, shown)] = described["get", path]["responses"]["200"]["content"].items()
+        assert media_type == "text/event-stream"
+        refs = [one["$ref"].rsplit("/", 1)[1] for one in shown["schema"]["contentSchema"]["oneOf"]]
+        assert refs == ["StatusEvent", "StepEvent", "ServiceEvent", "GapMarker", "DroppedMarker"]
+        parameters = {one["name"]: one["in"] for one in described["get", path]["parameters"]}
+        assert (parameters["Last-Event-ID"], parameters["last_event_id"]) == ("header", "query")
 
 
 async def test_secrets_are_described_as_written_only(document: dict[str, Any]) -> None:

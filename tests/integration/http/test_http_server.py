@@ -75,7 +75,7 @@ async def test_status_is_health_and_figures(site: Site, alice: httpx.AsyncClient
     await site.world.idle()
     answer = await alice.get("/status")
     body = answer.json()
-    assert (answer.status_code, body.pop("database")["schema_version"]) == (200, 2)
+    assert (answer.status_code, body.pop("database")["schema_version"]) == (200, 3)
     assert body == {
         "status": "ok",
         "timestamp": AT,

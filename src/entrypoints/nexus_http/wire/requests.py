@@ -158,3 +158,12 @@ class LogQuery(Struct, forbid_unknown_fields=True, frozen=True):
 
     lines: Annotated[int, Meta(ge=0, le=10_000, description="How many of the last lines.")] = 200
     follow: Annotated[bool, Meta(description="Go on with what is written from now on, until you hang up.")] = False
+
+
+class EventsQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """Where to go on, for clients that cannot send the header on their first connection."""
+
+    last_event_id: (
+        Annotated[int, Meta(ge=0, le=2**63 - 1, description="As the header `Last-Event-ID`, which counts before it.")]
+        | None
+    ) = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NewType
 
 from msgspec import Meta, Struct
 
 from nexus_core.domain.lifecycle import Status
 from nexus_core.usecases import show_server
 from nexus_http.wire.fields import Count, HostPort, moment, moment_or_null
+
+Metrics = NewType("Metrics", str)
+"""Every metric as text, in Prometheus's own format or as OpenMetrics."""
 
 
 class Node(Struct, frozen=True):
