@@ -149,6 +149,7 @@ class OwnLxd:
             if self._daemon is not None:
                 self.resume()
         self.cut_power()
+        self._remove_rules()
         for pid in _processes(f"{self.folder}/lxd/networks/"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -164,6 +165,14 @@ class OwnLxd:
             if f"{self.folder}/" in line:
                 _try("losetup", "--detach", line.split()[0])
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_rules(self) -> None:
+        """Remove what the daemon told the kernel about its bridge and its containers' network cards."""
+        for place in ("pstrt", "fwd", "in", "out") if self.bridge else ():
+            _try("nft", "delete", "chain", "inet", "lxd", f"{place}.{self.bridge}")
+        for container in (self.folder / "lxd" / "containers").glob("*"):
+            for place in ("in", "fwd"):
+                _try("nft", "delete", "chain", "bridge", "lxd", f"{place}.{container.name}.eth0")
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "LXD_DIR": str(self.folder / "lxd")}

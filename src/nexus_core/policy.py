@@ -20,9 +20,9 @@ class Policy:
     service_address: str | None = "127.0.0.1"
     default_image: str = "nexus-base"
     default_resources: Resources = field(default=Resources(cpu=2, memory="4GiB", disk="20GiB"))
-    # Four creations at once are the fastest a two-core node does (field measurement: 2.6 a second,
-    # against 2.1 and failures without a bound).
-    creations_at_once: int = 4
+    # One for each core: on a node with two, four at once end a tenth sooner, and let everything else wait four times
+    # as long (measured: docs/reference/limits.md); without a bound some fail.
+    creations_at_once: int = 2
     # How many more may meanwhile be cloning, setting up or starting services: that is bounded by their own limits.
     waiting_inside: int = 60
     others_at_once: int = 8

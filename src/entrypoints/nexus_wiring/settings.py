@@ -62,7 +62,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     default_cpu: Annotated[int, _says("Cores of a workspace that names none.", ge=1)] = 2
     default_memory: Annotated[str, _says("Memory of a workspace that names none.")] = "4GiB"
     default_disk: Annotated[str, _says("Disk of a workspace that names none.")] = "20GiB"
-    creations_at_once: Annotated[int, _says("Creations and starts at work at once; more wait.", ge=1, le=64)] = 4
+    creations_at_once: Annotated[
+        Annotated[int, Meta(ge=1, le=64)] | None,
+        _says(
+            "Creations and starts at work at once; more wait. Unset takes as many as there are cores, and at least 2."
+        ),
+    ] = None
     others_at_once: Annotated[int, _says("Stops, deletions and key rotations at work at once.", ge=1, le=64)] = 8
     bundle_wait: Annotated[float, _says("Time that a creation waits for its repository's upload.", ge=0, le=_DAY)] = (
         300.0
@@ -107,7 +112,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             service_address=None if self.service_address == _EVERY_ADDRESS else self.service_address,
             default_image=self.default_image,
             default_resources=Resources(self.default_cpu, self.default_memory, self.default_disk),
-            creations_at_once=self.creations_at_once,
+            creations_at_once=self.creations_at_once or max(2, os.cpu_count() or 2),
             others_at_once=self.others_at_once,
             stop_grace=self.stop_grace,
             bundle_wait=self.bundle_wait,
