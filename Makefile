@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTHON ?= python3
 
-.PHONY: help setup demo test check bench chaos lock docs clean
+.PHONY: help setup demo test check bench load chaos lock docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ check: ## lint, format, types, import contracts
 
 bench: setup ## measure, and write docs/reports/bench.{json,md}
 	@$(BIN)/python scripts/bench.py
+
+load: setup ## bear load: 50 creations at once, mixed work, clients that misbehave, wear (docs/reference/limits.md)
+	@$(BIN)/python scripts/load.py
 
 chaos: setup ## random work and random kills for MINUTES (10), from SEED; a verdict from outside (docs/chaos.md)
 	@PYTHONPATH=scripts $(BIN)/python -u -m chaos

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import posixpath
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from nexus_core.domain.user import HostKeyPair, PublicKey
 from nexus_lxd.connection import Connection
@@ -18,6 +20,8 @@ _LARGE = 600.0  # seconds, for a file of some hundred megabytes on a slow disk
 _READ = 10.0
 _LINKS = 8  # that are followed one after another
 _UNUSABLE = 422
+
+T = TypeVar("T")
 
 
 async def push(
@@ -69,9 +73,10 @@ async def pull(connection: Connection, name: str, path: str, *, limit: int) -> b
     kind, content = "symlink", b""
     for _ in range(_LINKS):
         try:
-            kind, content = await connection.content(*where, params={"path": path}, limit=limit, within=_READ)
+            asked = partial(connection.content, *where, params={"path": path}, limit=limit, within=_READ)
+            kind, content = await _persistently(asked)
         except Refusal as refusal:
-            if refusal.missing or "not a directory" in refusal.reason.lower():
+            if _is_nowhere(refusal):
                 return None
             raise
         if kind != "symlink":
@@ -98,20 +103,25 @@ def _headers(kind: str, mode: str, uid: int) -> dict[str, str]:
     }
 
 
-async def _persistently(work: Callable[[], Awaitable[object]]) -> None:
-    """Do it; and again when LXD's file server inside is gone at that moment.
+def _is_nowhere(refusal: Refusal) -> bool:
+    """Whether nothing can be at such a path."""
+    return refusal.missing or "not a directory" in refusal.reason.lower()
 
-    Which happens under load and around a start or stop.
+
+async def _persistently(work: Callable[[], Awaitable[T]]) -> T:
+    """What the work answers, done again when LXD's file server inside is gone at that moment.
+
+    Which happens under load and around a start, stop or removal.
     """
-    for attempt in range(1, _TRIES + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
-            await work()
+            return await work()
         except Refusal as refusal:
-            if attempt == _TRIES or refusal.missing:
+            if attempt == _TRIES or _is_nowhere(refusal):
                 raise
             await asyncio.sleep(_PAUSE * attempt)
-        else:
-            return
 
 
 async def push_authorized_key(connection: Connection, name: str, key: PublicKey) -> None:
