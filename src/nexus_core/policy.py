@@ -20,7 +20,7 @@ class Policy:
     service_address: str | None = "127.0.0.1"
     default_image: str = "nexus-base"
     default_resources: Resources = field(default=Resources(cpu=2, memory="4GiB", disk="20GiB"))
-    # One for each core: on a node with two, four at once end a tenth sooner, and let everything else wait four times
+    # One for each core: on a node with two, four at once end a tenth sooner, and let everything else wait twice
     # as long (measured: docs/reference/limits.md); without a bound some fail.
     creations_at_once: int = 2
     # How many more may meanwhile be cloning, setting up or starting services: that is bounded by their own limits.
